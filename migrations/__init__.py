@@ -1,0 +1,1 @@
+"""Numbered SQL, `NNNN_verb_object.sql`: forward only, checksummed, applied by `adapters.postgres.migrate`. An applied file is never edited."""

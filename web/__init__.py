@@ -1,0 +1,1 @@
+"""HTTP: admin REST, data plane and problem details, over what `runtime` offers."""
