@@ -1,0 +1,154 @@
+"""The log: append, read, follow. `open_log` is the way in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import anyio
+import asyncpg
+import msgspec
+
+from adapters.postgres.connect import LOST, unavailable
+from adapters.postgres.judging import Codec, Judging, Project
+from adapters.postgres.lane import Counts
+from adapters.postgres.rows import recorded_from
+from adapters.postgres.wakeups import Wakeups
+from adapters.postgres.writer import Writer
+from domain.clock import Clock, utc_now
+from domain.events import Recorded
+from domain.judge import Rules
+from domain.statements import load_sql
+from domain.units import Unit
+
+_SQL: Final = load_sql("adapters.postgres", "log.sql")
+_PAGE: Final = 500
+MAX_POSITION: Final = 2**63 - 1
+
+Listener = Callable[[Sequence[Recorded], Counts], None]
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events to read; None means any. Times bound `recorded_at` as [since, until)."""
+
+    topics: tuple[str, ...] | None = None
+    stream: str | None = None
+    actor: str | None = None
+    correlation_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class PgLog:
+    """The event log in PostgreSQL."""
+
+    def __init__(self, pool: asyncpg.Pool, writer: Writer, wakeups: Wakeups, codec: Codec, listeners: list[Listener]) -> None:
+        self._pool = pool
+        self._writer = writer
+        self._codec = codec
+        self._listeners = listeners
+        self.wakeups = wakeups
+
+    def on_commit(self, listener: Listener) -> None:
+        """Call `listener(events, counts)` on the loop after each commit of this process, in commit order of each app."""
+        self._listeners.append(listener)
+
+    async def append(self, unit: Unit) -> tuple[Recorded, ...]:
+        """Append a unit, all of it or none.
+
+        Returns its events (empty when it changed nothing) once they are durable and projected. Raises VersionConflict (and its kinds), FenceLost, LogClosed, Invalid,
+        Unavailable, or OutcomeUnknown.
+        """
+        return await self._writer.append(unit)
+
+    async def head(self, app_id: UUID) -> int:
+        """The position of the newest event; 0 for an empty log."""
+        rows = await self._fetch(_SQL["heads"], [app_id])
+        return rows[0]["position"] if rows else 0
+
+    async def read(self, app_id: UUID, after: int, limit: int = _PAGE, *, up_to: int = MAX_POSITION) -> list[Recorded]:
+        """Events after a position, in order."""
+        rows = await self._fetch(_SQL["read_events"], app_id, after, limit, up_to)
+        return [recorded_from(row, app_id, self._codec.decode) for row in rows]
+
+    async def read_filtered(self, app_id: UUID, after: int, limit: int, only: EventFilter) -> list[Recorded]:
+        """Events after a position that pass a filter, in order."""
+        topics = None if only.topics is None else list(only.topics)
+        rows = await self._fetch(_SQL["read_filtered"], app_id, after, limit, topics, only.stream, only.actor, only.correlation_id, only.since, only.until)
+        return [recorded_from(row, app_id, self._codec.decode) for row in rows]
+
+    async def read_stream(self, app_id: UUID, stream: str, up_to: int = MAX_POSITION) -> list[Recorded]:
+        """A stream's events up to a position, in order."""
+        rows = await self._fetch(_SQL["read_stream"], app_id, stream, up_to)
+        return [recorded_from(row, app_id, self._codec.decode) for row in rows]
+
+    async def read_version(self, app_id: UUID, stream: str, version: int) -> Recorded | None:
+        """One event of a stream."""
+        rows = await self._fetch(_SQL["read_stream_version"], app_id, stream, version)
+        return recorded_from(rows[0], app_id, self._codec.decode) if rows else None
+
+    async def read_positions(self, places: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Recorded]:
+        """The events at these places of any apps' logs."""
+        rows = await self._fetch(_SQL["read_positions"], [app_id for app_id, _ in places], [position for _, position in places])
+        return {(row["app_id"], row["position"]): recorded_from(row, row["app_id"], self._codec.decode) for row in rows}
+
+    async def position_at(self, app_id: UUID, time: datetime) -> int:
+        """The position of the last event recorded at or before a time; 0 when there is none."""
+        rows = await self._fetch(_SQL["position_at"], app_id, time)
+        return int(rows[0][0])
+
+    async def follow(self, app_id: UUID, after: int) -> AsyncIterator[Recorded]:
+        """All events after a position, then new ones as they come, for ever. Nothing is missed or repeated; a slow reader reads the table."""
+        while True:
+            page = await self.read(app_id, after)
+            for recorded in page:
+                yield recorded
+                after = recorded.position
+            if not page:
+                await self.wakeups.wait(app_id, after)
+
+    async def close_app(self, app_id: UUID) -> None:
+        """Refuse every later unit of an app's log. Idempotent."""
+        await self._fetch(_SQL["close_head"], app_id)
+
+    async def _fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        try:
+            return await self._pool.fetch(sql, *args)
+        except LOST as error:
+            raise unavailable(error) from error
+
+
+@asynccontextmanager
+async def open_log(
+    dsn: str,
+    pool: asyncpg.Pool,
+    *,
+    rules: Rules,
+    codec: Codec,
+    project: Project,
+    clock: Clock = utc_now,
+    poll_s: float = 0.5,
+) -> AsyncIterator[PgLog]:
+    """Open the log and run its writer and its tail until the context ends; what was accepted by then is committed first."""
+    wakeups = Wakeups()
+    listeners: list[Listener] = []
+
+    def committed(events: Sequence[Recorded], counts: Counts) -> None:
+        for recorded in {event.app_id: event for event in events}.values():
+            wakeups.advance(recorded.app_id, recorded.position)
+        for listener in listeners:
+            listener(events, counts)
+
+    writer = Writer(dsn, Judging(rules, codec, project, clock), committed)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wakeups.run, dsn, poll_s)
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(writer.run)
+            try:
+                yield PgLog(pool, writer, wakeups, codec, listeners)
+            finally:
+                writer.close()
+        tasks.cancel_scope.cancel()

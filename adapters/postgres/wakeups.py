@@ -1,0 +1,101 @@
+"""Telling followers that there is more to read. A wake-up is a hint: whoever gets one reads the log.
+
+Three sources, each enough alone: this process's own commits, other processes' NOTIFY, and a jittered poll of changed heads for when a NOTIFY was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import anyio
+import asyncpg
+import structlog
+
+from adapters.postgres.batch import NOTIFY_CHANNEL
+from adapters.postgres.connect import LOST, connect
+from domain.statements import load_sql
+
+_SQL: Final = load_sql("adapters.postgres", "log.sql")
+_OVERLAP: Final = timedelta(seconds=5)
+
+log = structlog.get_logger(__name__)
+
+Foreign = Callable[[UUID, int], None]
+
+
+class Wakeups:
+    """The newest known position of each app, and those who wait for it to pass theirs."""
+
+    def __init__(self) -> None:
+        self._positions: dict[UUID, int] = {}
+        self._waiters: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._foreign: list[Foreign] = []
+
+    def on_foreign(self, callback: Foreign) -> None:
+        """Call `callback(app_id, position)` when another process has moved an app's head."""
+        self._foreign.append(callback)
+
+    def advance(self, app_id: UUID, position: int) -> bool:
+        """Note that the app's log reaches `position`. True when that is news."""
+        if position <= self._positions.get(app_id, 0):
+            return False
+        self._positions[app_id] = position
+        for event in self._waiters.get(app_id, ()):
+            event.set()
+        return True
+
+    async def wait(self, app_id: UUID, after: int) -> None:
+        """Return once the app's log is known to go on after `after`."""
+        if self._positions.get(app_id, 0) > after:
+            return
+        event = asyncio.Event()
+        waiters = self._waiters[app_id]
+        waiters.add(event)
+        try:
+            while self._positions.get(app_id, 0) <= after:
+                event.clear()
+                await event.wait()
+        finally:
+            waiters.discard(event)
+            if not waiters:
+                self._waiters.pop(app_id, None)
+
+    async def run(self, dsn: str, poll_s: float) -> None:
+        """Follow other processes until cancelled; survives lost connections."""
+        while True:
+            try:
+                await self._follow(dsn, poll_s)
+            except (*LOST, asyncpg.PostgresError) as error:
+                log.warning("tail_lost_connection", error=str(error))
+                await anyio.sleep(poll_s)
+
+    async def _follow(self, dsn: str, poll_s: float) -> None:
+        connection = await connect(dsn)
+        try:
+            await connection.add_listener(NOTIFY_CHANNEL, self._hinted)
+            since = datetime(1970, 1, 1, tzinfo=UTC)
+            while True:
+                rows = await connection.fetch(_SQL["changed_heads"], since)
+                for row in rows:
+                    self._seen(row["app_id"], row["position"])
+                since = (await connection.fetchval("SELECT clock_timestamp()")) - _OVERLAP
+                await anyio.sleep(poll_s * (0.75 + 0.5 * random.random()))  # noqa: S311  # jitter, so that processes do not poll in step
+        finally:
+            connection.terminate()
+
+    def _hinted(self, connection: Any, pid: int, channel: str, payload: str) -> None:
+        del connection, pid, channel
+        for hint in payload.split(","):
+            app_id, _, position = hint.partition(":")
+            self._seen(UUID(app_id), int(position))
+
+    def _seen(self, app_id: UUID, position: int) -> None:
+        if self.advance(app_id, position):
+            for callback in self._foreign:
+                callback(app_id, position)

@@ -1,0 +1,47 @@
+-- Live processes: they beat; one that stops beating has its claims taken back.
+CREATE TABLE workers (
+    id         uuid        PRIMARY KEY,
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    roles      text[]      NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    beat_at    timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+
+-- How far each live process has followed an app's scripts, routes and domains.
+CREATE TABLE worker_tails (
+    worker_id uuid   NOT NULL REFERENCES workers ON DELETE CASCADE,
+    app_id    uuid   NOT NULL,
+    position  bigint NOT NULL,
+    PRIMARY KEY (worker_id, app_id)
+) WITH (fillfactor = 50);
+
+-- Fences of claims: every claim gets a new one.
+CREATE SEQUENCE claim_fences;
+
+-- What ran, best effort and only for a while: one partition a day, dropped whole. Not a projection.
+CREATE TABLE execution_records (
+    app_id         uuid        NOT NULL,
+    started_at     timestamptz NOT NULL,
+    execution_id   uuid        NOT NULL,
+    script_id      uuid        NOT NULL,
+    script_version integer     NOT NULL,
+    source         text        NOT NULL,
+    trigger_id     uuid,
+    attempt        integer     NOT NULL,
+    outcome        text        NOT NULL,
+    status         integer,
+    duration_ms    double precision NOT NULL,
+    request_id     text,
+    actor          text        NOT NULL,
+    correlation_id uuid,
+    depth          integer     NOT NULL,
+    first_position bigint,
+    last_position  bigint,
+    error          jsonb,
+    logs           jsonb,
+    journal        jsonb,
+    PRIMARY KEY (app_id, started_at, execution_id, attempt)
+) PARTITION BY RANGE (started_at);
+CREATE INDEX execution_records_id ON execution_records (app_id, execution_id);
+CREATE INDEX execution_records_script ON execution_records (app_id, script_id, started_at DESC);
