@@ -1,0 +1,180 @@
+"""One run, step by step: from its start, or from the answer to a host call, to the next host call or the end.
+
+Steps block and run in the sandbox's threads, one at a time; between two steps the run holds its worker but no thread.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from pydantic_monty import (
+    CollectString,
+    FunctionSnapshot,
+    FutureSnapshot,
+    Monty,
+    MontyComplete,
+    MontyError,
+    MontySession,
+    NameLookupSnapshot,
+    OSPolicy,
+    ResourceLimits,
+)
+
+from adapters.sandbox import endings
+from adapters.sandbox.output import parse_output
+from adapters.sandbox.prelude import EXPORTS, feed
+from adapters.sandbox.reply import make_effects, make_reply
+from adapters.sandbox.settings import MAX_PRINT_BYTES
+from adapters.sandbox.workers import Worker
+from domain.sandbox import Call, Ending, Job, RawEffect, Reply, RunResult, ScriptError
+
+OTHER_SUSPENSIONS: Final = 1000
+"""Imports and undefined names that one run may meet, beside its host calls."""
+
+PRINT_FLUSH_S: Final = 0.1
+
+_MIB: Final = 1024 * 1024
+
+type_Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
+
+
+class Execution:
+    """The state of one run."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.spent_s = 0.0
+        self.pid: int | None = None
+        self._session: MontySession | None = None
+        self._snapshot: FunctionSnapshot | None = None
+        self._output = CollectString(MAX_PRINT_BYTES + job.limits.output_bytes)
+        self._imports: dict[str, Any] = {}
+        self._host_calls = 0
+        self._others = 0
+
+    # Steps, in a thread
+
+    def start(self, worker: Worker) -> Call | RunResult:
+        """Begin. Raises MontyError when no worker can be started."""
+        session = self._check_out(worker.pool())
+        code, inputs = feed(self.job)
+        return self._advance(lambda: session.feed_start(code, inputs=inputs, print_callback=self._output))
+
+    def resume(self, answer: Any) -> Call | RunResult:
+        """Go on with the host's answer; an exception is raised into the script."""
+        snapshot = self._snapshot
+        assert snapshot is not None
+        return self._advance(lambda: snapshot.resume({"exception": answer} if isinstance(answer, BaseException) else {"return_value": answer}))
+
+    def close(self) -> None:
+        """Give the worker's session up, whatever state it is in."""
+        session, self._session, self.pid = self._session, None, None
+        if session is not None:
+            with suppress(MontyError):
+                session.__exit__(None, None, None)
+
+    def kill(self) -> None:
+        """Kill the worker, so that a step in progress ends now."""
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _check_out(self, pool: Monty) -> MontySession:
+        job = self.job
+        policy: OSPolicy = {"datetime": job.clock, "timezone": "utc", "sleep": "zero", "random_start": {"seed": job.seed}}
+        limits: ResourceLimits = {
+            "max_feed_duration_secs": job.timeout_s,
+            "max_memory": job.limits.memory_mib * _MIB,
+            "max_recursion_depth": job.limits.recursion,
+            "max_suspensions": job.limits.host_calls + 2 * OTHER_SUSPENSIONS,
+        }
+        session = pool.checkout(limits=limits, os_policy=policy, print_flush_interval=PRINT_FLUSH_S)
+        session.__enter__()
+        self._session = session
+        self.pid = session.worker_pid
+        return session
+
+    def _advance(self, step: Any) -> Call | RunResult:
+        """Run one step and all that needs no answer from the host's loop."""
+        began = time.perf_counter()
+        try:
+            outcome = self._settle(step())
+        except MontyError as error:
+            ending, script_error = endings.classify(error, self.job)
+            outcome = self._ended(ending, error=script_error)
+        self.spent_s += time.perf_counter() - began
+        if isinstance(outcome, RunResult):
+            self.close()
+        return outcome
+
+    def _settle(self, snapshot: type_Snapshot) -> Call | RunResult:
+        while True:
+            if isinstance(snapshot, MontyComplete):
+                return self._completed(snapshot.output)
+            if isinstance(snapshot, FunctionSnapshot) and not snapshot.is_os_function and snapshot.function_name.startswith("_sys_"):
+                outcome = self._host_call(snapshot)
+                if outcome is not None:
+                    return outcome
+                snapshot = snapshot.resume({"return_value": None})
+                continue
+            self._others += 1
+            if self._others > OTHER_SUSPENSIONS:
+                return self._ended("budget", error=ScriptError("RuntimeError", f"more than {OTHER_SUSPENSIONS} imports and undefined names"))
+            snapshot = self._other(snapshot)
+
+    def _host_call(self, snapshot: FunctionSnapshot) -> Call | RunResult | None:
+        """None when the call was answered here."""
+        name, args = str(snapshot.function_name), snapshot.args
+        if name == "_sys_module":
+            if len(args) == 2 and args[0] in self._importable():
+                self._imports.setdefault(args[0], args[1])
+            return None
+        if name == "_sys_abort":
+            return self._aborted(args)
+        self._host_calls += 1
+        if self._host_calls > self.job.limits.host_calls:
+            return self._ended("budget", error=ScriptError("RuntimeError", f"more than {self.job.limits.host_calls} host calls"))
+        self._snapshot = snapshot
+        return Call(name.removeprefix("_sys_"), args)
+
+    def _importable(self) -> set[str]:
+        return {*EXPORTS, *(module.name for module in self.job.modules)}
+
+    def _other(self, snapshot: FunctionSnapshot | NameLookupSnapshot | FutureSnapshot) -> type_Snapshot:
+        if isinstance(snapshot, NameLookupSnapshot):
+            return snapshot.resume()
+        if isinstance(snapshot, FutureSnapshot):
+            return snapshot.resume({call: {"exc_type": "RuntimeError", "message": "host calls cannot be awaited"} for call in snapshot.pending_call_ids})
+        if not snapshot.is_os_function:
+            return snapshot.resume({"exc_type": "NameError", "message": f"name {snapshot.function_name!r} is not defined"})
+        if snapshot.function_name == "import":
+            name = snapshot.args[0] if snapshot.args else None
+            if name in self._imports:
+                return snapshot.resume({"return_value": self._imports[name]})
+        return snapshot.resume_not_handled()
+
+    # Endings
+
+    def _completed(self, output: Any) -> RunResult:
+        try:
+            (status, headers, kind, body), effects = output
+            reply = make_reply(status, headers, kind, body)
+            return self._ended("returned", reply=reply, effects=make_effects(effects))
+        except (TypeError, ValueError) as error:
+            return self._ended("raised", error=ScriptError(type(error).__name__, str(error)))
+
+    def _aborted(self, args: tuple[Any, ...]) -> RunResult:
+        try:
+            return self._ended("aborted", reply=make_reply(*args))
+        except (TypeError, ValueError) as error:
+            return self._ended("raised", error=ScriptError(type(error).__name__, str(error)))
+
+    def _ended(
+        self, ending: Ending, *, reply: Reply | None = None, effects: tuple[RawEffect, ...] = (), error: ScriptError | None = None
+    ) -> RunResult:
+        logs, printed = parse_output(self._output.output)
+        return RunResult(ending=ending, reply=reply, effects=effects, error=error, logs=logs, duration_s=self.spent_s)
