@@ -15,14 +15,14 @@ import msgspec
 from domain.aggregates import Aggregate
 from domain.errors import AlreadyExists, Invalid, LogClosed, ReadConflict, VersionConflict
 from domain.events import Event, Recorded
-from domain.units import ABSENT, ANY, MAX_UNIT_EVENTS, Change, Decide, Effect, Exists, Read, Stream, Unit
+from domain.units import ABSENT, ANY, MAX_UNIT_EVENTS, Change, Decide, Effect, Exists, Read, Record, Stream, Unit
 
 
 class Rules:
     """The deciders of all aggregates, found by effect type, and their notion of existence, found by event type."""
 
     def __init__(self, aggregates: Iterable[Aggregate]) -> None:
-        self.deciders: dict[type[Effect], Decide] = {}
+        self.deciders: dict[type[Effect], Decide] = {Record: lambda effect, _last, _now: (effect.event,)}
         self.exists: dict[type[Event], Exists] = {}
         for aggregate in aggregates:
             self.deciders.update(aggregate.deciders)
@@ -114,4 +114,3 @@ class Judge:
 def streams_of(unit: Unit) -> set[str]:
     """Every stream that judging this unit needs."""
     return {read.stream for read in unit.reads}.union(change.effect.stream for change in unit.changes)
-

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import kv
+from domain import apps, dead_letters, executions, kv, names, retention, routes, scripts, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
 
-AGGREGATES: Final[tuple[Aggregate, ...]] = (kv.AGGREGATE,)
+AGGREGATES: Final[tuple[Aggregate, ...]] = (
+    kv.AGGREGATE,
+    *names.AGGREGATES,
+    *apps.AGGREGATES,
+    *users.AGGREGATES,
+    *scripts.AGGREGATES,
+    *routes.AGGREGATES,
+    *triggers.AGGREGATES,
+    *executions.AGGREGATES,
+    *dead_letters.AGGREGATES,
+    *retention.AGGREGATES,
+)
 
 EVENTS: Final = EventRegistry(event for aggregate in AGGREGATES for event in aggregate.events)
 RULES: Final = Rules(AGGREGATES)
 
 _SUBJECTS: Final = {event: aggregate.subject for aggregate in AGGREGATES if aggregate.subject is not None for event in aggregate.events}
+
+TRIGGERING: Final = frozenset(_SUBJECTS)
+"""Every event type that some trigger may match."""
 
 
 def trigger_subject(event: Event) -> TriggerSubject | None:

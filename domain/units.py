@@ -33,6 +33,17 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
+class Record(Effect, frozen=True, kw_only=True):
+    """Append this very event: for changes that were decided beforehand on a state whose version the change expects."""
+
+    name: str
+    event: Event
+
+    @property
+    def stream(self) -> str:
+        return self.name
+
+
 class Change(msgspec.Struct, frozen=True):
     """An effect and what it expects of its stream: `ANY`, `ABSENT` or an exact version (>= 1)."""
 

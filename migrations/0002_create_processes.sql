@@ -45,3 +45,10 @@ CREATE TABLE execution_records (
 ) PARTITION BY RANGE (started_at);
 CREATE INDEX execution_records_id ON execution_records (app_id, execution_id);
 CREATE INDEX execution_records_script ON execution_records (app_id, script_id, started_at DESC);
+
+-- The id of the execution that a trigger makes of an event: a UUIDv7 of the event's time whose other bits are a digest, so that a rebuild derives the same one.
+CREATE FUNCTION picloud_execution_id(at timestamptz, app_id uuid, cause bigint, trigger_id uuid) RETURNS uuid
+LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || left(digest, 3) || 'a' || substr(digest, 4, 3) || substr(digest, 7, 12))::uuid
+    FROM md5(app_id::text || cause::text || trigger_id::text) AS digest
+$$;

@@ -8,7 +8,7 @@ from typing import Protocol
 from domain.events import Event, Recorded
 from domain.statements import Statement
 
-Stages = Sequence[Sequence[Statement]]
+Stages = list[list[Statement]]
 """Statements to execute: stage by stage; those of one stage touch different rows and may run in any order, or as one."""
 
 
@@ -27,7 +27,9 @@ class Projection(Protocol):
     @property
     def schema(self) -> str: ...
     @property
-    def tables(self) -> Sequence[str]: ...
+    def tables(self) -> tuple[str, ...]: ...
+    @property
+    def volatile_columns(self) -> tuple[str, ...]: ...
     @property
     def handles(self) -> frozenset[type[Event]]: ...
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from domain.events import Recorded
+from domain.events import Event, Recorded
 from domain.kv import KvDeleted, KvExpired, KvSet
 from domain.statements import Statement, load_sql, read_sql
 from projections.base import Stages
@@ -21,8 +21,9 @@ class KvEntries:
     name = "kv"
     version = 1
     schema = _SCHEMA
-    tables = ("kv_entries",)
-    handles = frozenset({KvSet, KvDeleted, KvExpired})
+    tables: tuple[str, ...] = ("kv_entries",)
+    volatile_columns: tuple[str, ...] = ()
+    handles: frozenset[type[Event]] = frozenset({KvSet, KvDeleted, KvExpired})
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """One upsert and one delete for however many events."""

@@ -1,0 +1,44 @@
+"""The projection `users`: who may log in, from the nil log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from domain.events import Event, Recorded
+from domain.statements import load_sql
+from domain.users import UserCreated, UserDeleted
+from projections.base import Stages
+from projections.rows import changes
+
+_SQL: Final = load_sql("projections.control", "users.sql")
+
+
+class Users:
+    """Table `users`; `username_key` is the casefolded name that is unique."""
+
+    name = "users"
+    version = 1
+    schema = _SQL["schema"]
+    tables: tuple[str, ...] = ("users",)
+    volatile_columns: tuple[str, ...] = ()
+    handles: frozenset[type[Event]] = frozenset({UserCreated, UserDeleted})
+
+    def apply(self, events: Sequence[Recorded]) -> Stages:
+        """The last event of each user."""
+        last = {recorded.stream: recorded for recorded in events}.values()
+        saved = [_row(recorded, recorded.event) for recorded in last if isinstance(recorded.event, UserCreated)]
+        gone = [{"user_id": recorded.event.user_id} for recorded in last if isinstance(recorded.event, UserDeleted)]
+        return [changes(_SQL["save_users"], saved, _SQL["delete_users"], gone)]
+
+
+def _row(recorded: Recorded, user: UserCreated) -> dict[str, Any]:
+    return {
+        "user_id": user.user_id,
+        "username": user.username,
+        "username_key": user.username.casefold(),
+        "email": user.email,
+        "instance_role": user.instance_role,
+        "active": user.active,
+        "created_at": recorded.recorded_at,
+    }

@@ -1,0 +1,20 @@
+-- name: schema
+CREATE TABLE users (
+    user_id       uuid        PRIMARY KEY,
+    username      text        COLLATE "C" NOT NULL,
+    username_key  text        COLLATE "C" NOT NULL,
+    email         text,
+    instance_role text        NOT NULL,
+    active        boolean     NOT NULL,
+    created_at    timestamptz NOT NULL
+);
+CREATE UNIQUE INDEX users_username ON users (username_key)
+
+-- name: save_users
+INSERT INTO users SELECT * FROM jsonb_populate_recordset(NULL::users, $1::text::jsonb)
+ON CONFLICT (user_id) DO UPDATE
+SET username = excluded.username, username_key = excluded.username_key, email = excluded.email,
+    instance_role = excluded.instance_role, active = excluded.active
+
+-- name: delete_users
+DELETE FROM users USING jsonb_populate_recordset(NULL::users, $1::text::jsonb) AS gone WHERE users.user_id = gone.user_id
