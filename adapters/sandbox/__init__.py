@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from adapters.sandbox.sandbox import open_sandbox
 from adapters.sandbox.settings import SandboxSettings
+from adapters.sandbox.stub import sdk_stub
 
-__all__ = ["SandboxSettings", "open_sandbox"]
+__all__ = ["SandboxSettings", "open_sandbox", "sdk_stub"]

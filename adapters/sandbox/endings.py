@@ -8,7 +8,7 @@ from typing import Final
 from pydantic_monty import Frame as MontyFrame
 from pydantic_monty import MontyCrashedError, MontyError, MontyRuntimeError, MontySyntaxError
 
-from adapters.sandbox.prelude import LINES_BEFORE, PRELUDE_LINES, line_count
+from adapters.sandbox.prelude import LINES_BEFORE, MODULE_LINE, line_count
 from domain.sandbox import Ending, Frame, Job, ScriptError
 
 MAX_MESSAGE_CHARS: Final = 4096
@@ -58,7 +58,7 @@ def _frame(frame: MontyFrame, job: Job) -> Frame | None:
         line = frame.line - LINES_BEFORE
         inside = 1 <= line <= line_count(job.script.source)
         return Frame(job.script.name, line, frame.column, function) if inside else None
-    line = frame.line - PRELUDE_LINES
+    line = frame.line - MODULE_LINE + 1
     for module in job.modules:
         lines = line_count(module.source)
         if 1 <= line <= lines:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 from pydantic_monty import (
     CollectString,
     FunctionSnapshot,
@@ -39,7 +41,7 @@ PRINT_FLUSH_S: Final = 0.1
 
 _MIB: Final = 1024 * 1024
 
-type_Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
+Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
 
 
 class Execution:
@@ -48,13 +50,26 @@ class Execution:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.spent_s = 0.0
+        self.waited_s = 0.0
         self.pid: int | None = None
+        self._step_began: float | None = None
+        self._expired = False
         self._session: MontySession | None = None
         self._snapshot: FunctionSnapshot | None = None
         self._output = CollectString(MAX_PRINT_BYTES + job.limits.output_bytes)
         self._imports: dict[str, Any] = {}
         self._host_calls = 0
         self._others = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a session of a worker."""
+        return self._session is not None
+
+    @property
+    def remaining_s(self) -> float:
+        """What is left of the time limit, after sandbox time and host calls; waiting for a thread or a worker does not count."""
+        return self.job.timeout_s - self.spent_s - self.waited_s
 
     # Steps, in a thread
 
@@ -66,8 +81,32 @@ class Execution:
 
     def resume(self, answer: Any) -> Call | RunResult:
         """Go on with the host's answer; an exception is raised into the script."""
-        snapshot = self._snapshot
+        snapshot, self._snapshot = self._snapshot, None
         assert snapshot is not None
+        return self._go_on(snapshot, answer)
+
+    def park(self) -> bytes:
+        """Dump the suspended run and give the session up. The dump never leaves this process."""
+        assert self._snapshot is not None
+        state = self._snapshot.dump()
+        self._snapshot = None
+        self.close()
+        return state
+
+    def unpark(self, worker: Worker, state: bytes, answer: Any) -> Call | RunResult:
+        """Go on with a parked run on any worker of its app. Its clock, seed and limits come from the dump."""
+        session = self._check_out(worker.pool())
+        try:
+            snapshot = session.load_snapshot(state, print_callback=self._output)
+        except MontyError as error:
+            return self._failed(error)
+        assert isinstance(snapshot, FunctionSnapshot)
+        return self._go_on(snapshot, answer)
+
+    def _go_on(self, snapshot: FunctionSnapshot, answer: Any) -> Call | RunResult:
+        if self.remaining_s <= 0 or isinstance(answer, TimeoutError):
+            self.close()
+            return self._ended("timed_out", error=endings.timed_out(self.job))
         return self._advance(lambda: snapshot.resume({"exception": answer} if isinstance(answer, BaseException) else {"return_value": answer}))
 
     def close(self) -> None:
@@ -82,6 +121,13 @@ class Execution:
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+
+    def expire(self, grace_s: float) -> None:
+        """Kill the worker if the step in progress has overrun what is left; a step that still waits for its thread is left alone. On the event loop."""
+        began = self._step_began
+        if began is not None and time.perf_counter() - began >= self.remaining_s:
+            self._expired = True
+            self.kill()
 
     def _check_out(self, pool: Monty) -> MontySession:
         job = self.job
@@ -98,20 +144,26 @@ class Execution:
         self.pid = session.worker_pid
         return session
 
-    def _advance(self, step: Any) -> Call | RunResult:
+    def _advance(self, step: Callable[[], Snapshot]) -> Call | RunResult:
         """Run one step and all that needs no answer from the host's loop."""
-        began = time.perf_counter()
+        self._step_began = time.perf_counter()
         try:
             outcome = self._settle(step())
         except MontyError as error:
-            ending, script_error = endings.classify(error, self.job)
-            outcome = self._ended(ending, error=script_error)
-        self.spent_s += time.perf_counter() - began
+            outcome = self._failed(error)
         if isinstance(outcome, RunResult):
             self.close()
-        return outcome
+        self.spent_s += time.perf_counter() - self._step_began
+        self._step_began = None
+        return msgspec.structs.replace(outcome, duration_s=self.spent_s + self.waited_s) if isinstance(outcome, RunResult) else outcome
 
-    def _settle(self, snapshot: type_Snapshot) -> Call | RunResult:
+    def _failed(self, error: MontyError) -> RunResult:
+        if self._expired:
+            return self._ended("timed_out", error=endings.timed_out(self.job))
+        ending, script_error = endings.classify(error, self.job)
+        return self._ended(ending, error=script_error)
+
+    def _settle(self, snapshot: Snapshot) -> Call | RunResult:
         while True:
             if isinstance(snapshot, MontyComplete):
                 return self._completed(snapshot.output)
@@ -144,7 +196,7 @@ class Execution:
     def _importable(self) -> set[str]:
         return {*EXPORTS, *(module.name for module in self.job.modules)}
 
-    def _other(self, snapshot: FunctionSnapshot | NameLookupSnapshot | FutureSnapshot) -> type_Snapshot:
+    def _other(self, snapshot: FunctionSnapshot | NameLookupSnapshot | FutureSnapshot) -> Snapshot:
         if isinstance(snapshot, NameLookupSnapshot):
             return snapshot.resume()
         if isinstance(snapshot, FutureSnapshot):
@@ -161,15 +213,14 @@ class Execution:
 
     def _completed(self, output: Any) -> RunResult:
         try:
-            (status, headers, kind, body), effects = output
-            reply = make_reply(status, headers, kind, body)
-            return self._ended("returned", reply=reply, effects=make_effects(effects))
+            answer, effects = output
+            return self._ended("returned", reply=make_reply(answer), effects=make_effects(effects))
         except (TypeError, ValueError) as error:
             return self._ended("raised", error=ScriptError(type(error).__name__, str(error)))
 
     def _aborted(self, args: tuple[Any, ...]) -> RunResult:
         try:
-            return self._ended("aborted", reply=make_reply(*args))
+            return self._ended("aborted", reply=make_reply(args[0] if args else None))
         except (TypeError, ValueError) as error:
             return self._ended("raised", error=ScriptError(type(error).__name__, str(error)))
 

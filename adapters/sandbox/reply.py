@@ -12,23 +12,35 @@ from domain.values import MAX_DEPTH, check_json
 
 _CONTENT_TYPES: Final = {"json": "application/json", "text": "text/plain; charset=utf-8", "raw": "application/octet-stream", "none": None}
 _FORBIDDEN: Final = ("\r", "\n", "\x00")
+_FORGED: Final = "result: this is not what the SDK hands over"
 
 
-def make_reply(status: Any, headers: Any, kind: Any, body: Any) -> Reply:
-    """Build the answer. `kind` says what `body` is: `json` (JSON text), `text`, `raw` (bytes) or `none`.
-
-    Raises TypeError or ValueError with a message for the script's author.
+def make_reply(answer: Any) -> Reply:
+    """Build the answer from what the prelude's `_answer` returns: a structured result's dict without its body (else None), what the body is (`json`, JSON text; `text`;
+    `raw`, bytes; `none`), and the body. Raises TypeError or ValueError with a message for the script's author.
     """
+    if not isinstance(answer, tuple) or len(answer) != 3 or not (answer[0] is None or isinstance(answer[0], dict)):
+        raise TypeError(_FORGED)
+    head, kind, body = answer
+    data = _body(kind, body)
+    status, headers = (204 if kind == "none" else 200, {}) if head is None else _head(head)
+    content_type = _CONTENT_TYPES[kind]
+    if content_type is not None and "content-type" not in headers:
+        headers["content-type"] = content_type
+    return Reply(status, headers, data)
+
+
+def _head(head: dict[Any, Any]) -> tuple[int, dict[str, str]]:
+    """Status and headers of a structured result."""
+    for key in head:
+        if key not in ("statusCode", "headers"):
+            raise ValueError(f"result: unknown key {str(key)[:80]!r} beside statusCode")
+    status = head.get("statusCode")
     if isinstance(status, bool) or not isinstance(status, int):
         raise TypeError(f"result: statusCode must be int, not {type(status).__name__}")
     if not 200 <= status <= 599:
         raise ValueError("result: statusCode must be within 200 and 599")
-    checked = _headers(headers)
-    data = _body(kind, body)
-    content_type = _CONTENT_TYPES[kind]
-    if content_type is not None and "content-type" not in checked:
-        checked["content-type"] = content_type
-    return Reply(status, checked, data)
+    return status, _headers(head.get("headers"))
 
 
 def _headers(headers: Any) -> dict[str, str]:
@@ -73,7 +85,7 @@ def _body(kind: Any, body: Any) -> bytes:
         return body.encode()
     if kind == "json" and isinstance(body, str):
         return _checked_json(body)
-    raise TypeError("result: the body is not what the SDK hands over")
+    raise TypeError(_FORGED)
 
 
 def _checked_json(text: str) -> bytes:
@@ -92,10 +104,10 @@ def _checked_json(text: str) -> bytes:
 def make_effects(effects: Any) -> tuple[RawEffect, ...]:
     """Give the buffered effects their shape; their arguments are for the service that owns them. Raises TypeError."""
     if not isinstance(effects, list):
-        raise TypeError("result: the effects are not what the SDK hands over")
+        raise TypeError(_FORGED)
     shaped = []
     for effect in effects:
         if not isinstance(effect, tuple) or not effect or not isinstance(effect[0], str):
-            raise TypeError("result: the effects are not what the SDK hands over")
+            raise TypeError(_FORGED)
         shaped.append(RawEffect(effect[0], effect[1:]))
     return tuple(shaped)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import anyio
-from pydantic_monty import MontyError
+from pydantic_monty import Monty, MontyError
 
+from adapters.sandbox.checker import check_source
 from adapters.sandbox.execution import Execution
+from adapters.sandbox.launcher import MEASURES, Launchers, prepare
 from adapters.sandbox.settings import SandboxSettings
-from adapters.sandbox.workers import Workers
+from adapters.sandbox.workers import Worker, Workers
 from domain.errors import Unavailable
 from domain.sandbox import Call, Diagnostic, Host, Job, RunResult, SandboxStatus, ScriptKind, Source
 
@@ -28,58 +34,165 @@ _INTO_THE_SCRIPT: Final = frozenset({ValueError, KeyError, TypeError, Permission
 class MontySandbox:
     """Implements `domain.sandbox.Sandbox`. Made by `open_sandbox`."""
 
-    def __init__(self, settings: SandboxSettings) -> None:
+    def __init__(self, settings: SandboxSettings, launchers: Launchers) -> None:
+        self._settings = settings
+        self._launchers = launchers
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="sandbox")
+        self._check_thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox-check")
+        self._checking = anyio.Lock()
         self._permits = anyio.Semaphore(settings.in_flight, fast_acquire=True)
-        self._workers = Workers(settings, None)
+        self._workers = Workers(settings, launchers.run)
 
     async def run(self, job: Job, host: Host) -> RunResult:
         """See `Sandbox.run`."""
-        async with self._permits:
-            worker = self._workers.lease(job.app_id)
-            execution = Execution(job)
-            try:
-                step = await self._in_thread(execution, lambda: execution.start(worker))
-                while isinstance(step, Call):
-                    try:
-                        answer = await host.call(step)
-                    except Exception as error:
-                        if type(error) not in _INTO_THE_SCRIPT:
-                            raise
-                        answer = error
-                    step = await self._in_thread(execution, lambda answer=answer: execution.resume(answer))  # type: ignore[misc]
-            except MontyError as error:
-                raise Unavailable("no sandbox worker could be started", retry_after_s=1.0) from error
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._in_thread(execution, execution.close)
-                self._workers.release(worker)
-            return step
+        execution = Execution(job)
+        seat = _Seat(self._permits, self._workers, job)
+        await seat.take()
+        try:
+            step = await self._step(execution, lambda: execution.start(seat.worker))
+            while isinstance(step, Call):
+                step = await self._serve(step, execution, seat, host)
+        except MontyError as error:
+            raise Unavailable("no sandbox worker could be started", retry_after_s=1.0) from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                if execution.is_open:
+                    await self._in_thread(execution.close)
+            seat.leave()
+        return step
+
+    async def _serve(self, call: Call, execution: Execution, seat: _Seat, host: Host) -> Call | RunResult:
+        """Answer one host call and go on. A slow one gives the worker back while it waits."""
+        if not host.is_slow(call.name):
+            answer = await self._answer(call, execution, host)
+            return await self._step(execution, lambda: execution.resume(answer))
+        state = await self._in_thread(execution.park)
+        seat.leave()
+        answer = await self._answer(call, execution, host)
+        await seat.take()
+        return await self._step(execution, lambda: execution.unpark(seat.worker, state, answer))
+
+    async def _answer(self, call: Call, execution: Execution, host: Host) -> Any:
+        """What the host says: a value, or an exception to raise into the script. `TimeoutError` when the run's time is over."""
+        began = anyio.current_time()
+        try:
+            with anyio.fail_after(max(execution.remaining_s, 0)):
+                return await host.call(call)
+        except TimeoutError as error:
+            return error
+        except Exception as error:
+            if type(error) not in _INTO_THE_SCRIPT:
+                raise
+            return error
+        finally:
+            execution.waited_s += anyio.current_time() - began
+
+    async def _step(self, execution: Execution, step: Callable[[], T]) -> T:
+        """Run one step in a thread. The worker is killed when the run is cancelled, or when the step ends so late that time spent in host calls must be the reason."""
+        loop = asyncio.get_running_loop()
+        watchdog = loop.call_later(max(execution.remaining_s, 0) + self._settings.kill_grace_s, self._overdue, execution) if execution.waited_s else None
+        try:
+            return await self._in_thread(step, on_cancel=execution.kill)
+        finally:
+            if watchdog is not None:
+                watchdog.cancel()
+
+    def _overdue(self, execution: Execution) -> None:
+        execution.expire(self._settings.kill_grace_s)
+
+    async def _in_thread(self, step: Callable[[], T], *, on_cancel: Callable[[], None] | None = None) -> T:
+        future = asyncio.get_running_loop().run_in_executor(self._threads, step)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if on_cancel is not None:
+                on_cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait((future,))
+            raise
 
     async def check(self, kind: ScriptKind, script: Source, modules: tuple[Source, ...] = ()) -> list[Diagnostic]:
-        """See `Sandbox.check`."""
-        raise NotImplementedError
+        """See `Sandbox.check`. One check at a time; raises Unavailable when too many are waiting."""
+        try:
+            with anyio.fail_after(self._settings.check_wait_s):
+                await self._checking.acquire()
+        except TimeoutError:
+            raise Unavailable("too many checks are waiting", retry_after_s=5.0) from None
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._check_thread, check_source, kind, script, modules, self._check_pool)
+            with anyio.CancelScope(shield=True):
+                return await future
+        except MontyError as error:
+            raise Unavailable("no process for the check could be started", retry_after_s=1.0) from error
+        finally:
+            self._checking.release()
+
+    def _check_pool(self) -> Monty:
+        return Monty(binary_path=self._launchers.check, max_processes=1, request_timeout=self._settings.check_timeout_s)
 
     def status(self) -> SandboxStatus:
         """See `Sandbox.status`."""
-        return SandboxStatus(workers=self._workers.count, hardening={})
-
-    async def _in_thread(self, execution: Execution, step: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, step)
+        return SandboxStatus(workers=self._workers.count, hardening=dict(self._launchers.hardening))
 
     async def close(self) -> None:
         """End all workers. No run may be under way."""
         await asyncio.get_running_loop().run_in_executor(self._threads, self._workers.close)
         self._threads.shutdown()
+        self._check_thread.shutdown()
         await anyio.sleep(EXIT_PAUSE_S)
+
+
+class _Seat:
+    """A run's permit and worker, taken and left together."""
+
+    def __init__(self, permits: anyio.Semaphore, workers: Workers, job: Job) -> None:
+        self._permits = permits
+        self._workers = workers
+        self._app_id = job.app_id
+        self._worker: Worker | None = None
+
+    @property
+    def worker(self) -> Worker:
+        """The worker of a taken seat."""
+        assert self._worker is not None
+        return self._worker
+
+    async def take(self) -> None:
+        """Wait, first come first served, until a worker may be used."""
+        await self._permits.acquire()
+        self._worker = self._workers.lease(self._app_id)
+
+    def leave(self) -> None:
+        """Give worker and permit back. Leaving twice is once."""
+        if self._worker is not None:
+            self._workers.release(self._worker)
+            self._worker = None
+            self._permits.release()
 
 
 @asynccontextmanager
 async def open_sandbox(settings: SandboxSettings | None = None) -> AsyncIterator[MontySandbox]:
     """A sandbox for the time of the context."""
-    sandbox = MontySandbox(settings or SandboxSettings())
-    try:
-        yield sandbox
-    finally:
-        with anyio.CancelScope(shield=True):
-            await sandbox.close()
+    chosen = settings or SandboxSettings()
+    _skip_telemetry_lookups()
+    with tempfile.TemporaryDirectory(prefix="picloud-sandbox-") as folder:
+        sandbox = MontySandbox(chosen, await _launchers(chosen, Path(folder)))
+        try:
+            yield sandbox
+        finally:
+            with anyio.CancelScope(shield=True):
+                await sandbox.close()
+
+
+async def _launchers(settings: SandboxSettings, folder: Path) -> Launchers:
+    if not settings.harden:
+        return Launchers(None, None, dict.fromkeys(MEASURES, False))
+    return await anyio.to_thread.run_sync(
+        lambda: prepare(folder, run_bytes=settings.run_address_space_bytes, check_bytes=settings.check_address_space_bytes)
+    )
+
+
+def _skip_telemetry_lookups() -> None:
+    """Monty imports `opentelemetry` at every feed. Where it is not installed the search of the path takes longer than the run: remember that it is not there."""
+    if "opentelemetry" not in sys.modules and importlib.util.find_spec("opentelemetry") is None:
+        sys.modules["opentelemetry"] = None  # type: ignore[assignment]

@@ -7,24 +7,35 @@ from typing import Final
 
 import msgspec
 
+MAX_PRINT_BYTES: Final = 64 * 1024
+"""Prints of one run; log lines count into `Limits.output_bytes` instead."""
+
+_MIB: Final = 1024 * 1024
+_BASE_ADDRESS_SPACE_BYTES: Final = 512 * _MIB
+"""What a worker maps before it has run anything, with room to spare."""
+
 
 def cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-MAX_PRINT_BYTES: Final = 64 * 1024
-"""Prints of one run; log lines count into `Limits.output_bytes` instead."""
-
-
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`slots` runs advance at once (a thread each); `runs` may be under way, waiting for quick host calls included; 0 means derived from the cores."""
+    """`slots` runs advance at once (a thread each), `runs` may hold a worker at once, waiting for quick host calls included; 0 derives them from the cores.
+
+    `max_memory_mib` is the highest memory limit that a job will ask for. `kill_grace_s` is how long a worker may overrun a time limit before it is killed.
+    """
 
     slots: int = 0
     runs: int = 0
     warm_workers: int = 32
     recycle_after: int = 100
+    max_memory_mib: int = 512
     kill_grace_s: float = 0.5
+    check_timeout_s: float = 10.0
+    check_memory_mib: int = 2048
+    check_wait_s: float = 30.0
+    harden: bool = True
 
     @property
     def threads(self) -> int:
@@ -35,3 +46,13 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def in_flight(self) -> int:
         """Runs that hold a worker at once, never more than there are workers."""
         return min(self.runs or 4 * self.threads, self.warm_workers)
+
+    @property
+    def run_address_space_bytes(self) -> int:
+        """A worker's peak is about 1.6 times the limit that Monty enforces."""
+        return _BASE_ADDRESS_SPACE_BYTES + 2 * self.max_memory_mib * _MIB
+
+    @property
+    def check_address_space_bytes(self) -> int:
+        """The same for the process of a check."""
+        return self.check_memory_mib * _MIB

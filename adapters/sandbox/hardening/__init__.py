@@ -1,0 +1,1 @@
+"""The hardened launcher of worker processes, and what it says about itself."""

@@ -1,0 +1,3 @@
+from typing import Any, NoReturn
+
+def abort(status: int, body: Any = None, headers: dict[str, str] | None = None) -> NoReturn: ...
