@@ -149,7 +149,8 @@ def check_endpoint_body(source: str) -> list[Diagnostic]:
         if isinstance(node, ast.AsyncFunctionDef) and node.name == "handler":
             return [Diagnostic(node.lineno, node.col_offset + 1, "error", "handler_async", "handler must be a plain def, not async def")]
         if isinstance(node, ast.FunctionDef) and node.name == "handler":
-            return [] if _takes_one(node.args) else [Diagnostic(node.lineno, node.col_offset + 1, "error", "handler_arguments", "handler takes one argument, ctx")]
+            wrong = Diagnostic(node.lineno, node.col_offset + 1, "error", "handler_arguments", "handler takes one argument, ctx")
+            return [] if _takes_one(node.args) else [wrong]
     return [Diagnostic(1, 1, "error", "handler_missing", "an endpoint defines handler(ctx) at its top level")]
 
 

@@ -7,7 +7,7 @@ limits, so the process has a deadline, and an address space of its own where the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from pydantic_monty import ExternalModule, FunctionSnapshot, Monty, MontyCrashedError, MontyError, MontyTypingError
@@ -83,7 +83,7 @@ def _type_check(pool: Monty, script: Source, modules: tuple[Source, ...]) -> lis
 
 def _from_finding(finding: dict[str, Any]) -> Diagnostic:
     place = finding["location"]
-    severity = "error" if finding["severity"] in ("error", "fatal") else "warning"
+    severity: Literal["error", "warning"] = "error" if finding["severity"] in ("error", "fatal") else "warning"
     return Diagnostic(max(place["row"] - 1, 1), place["column"], severity, finding["code"], finding["message"][:MAX_MESSAGE_CHARS])
 
 

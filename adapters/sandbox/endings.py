@@ -15,11 +15,11 @@ MAX_MESSAGE_CHARS: Final = 4096
 MAX_FRAMES: Final = 50
 
 _TIME_LIMIT: Final = re.compile(r"(feed|turn) time limit exceeded: ")
-_MEMORY_LIMIT: Final = re.compile(r"memory limit exceeded: \d+ bytes > \d+ bytes$")
+_MEMORY_LIMIT: Final = re.compile(r"memory limit exceeded: \d+ bytes > (\d+) bytes$")
 _UNSUPPORTED: Final = "The monty syntax parser does not yet support"
 
 
-def classify(error: MontyError, job: Job) -> tuple[Ending, ScriptError]:
+def classify(error: MontyError, job: Job, *, output_cap: int) -> tuple[Ending, ScriptError]:
     """How a run that Monty ended with `error` has ended."""
     if isinstance(error, MontyCrashedError):
         if error.timed_out:
@@ -30,18 +30,26 @@ def classify(error: MontyError, job: Job) -> tuple[Ending, ScriptError]:
     frames = _frames(error, job)
     if isinstance(inner, TimeoutError) and _TIME_LIMIT.match(message):
         return "timed_out", timed_out(job)
-    if isinstance(inner, MemoryError) and _MEMORY_LIMIT.match(message):
+    limit = _MEMORY_LIMIT.match(message) if isinstance(inner, MemoryError) else None
+    if limit is not None and int(limit[1]) == output_cap:
+        return "budget", ScriptError("RuntimeError", f"prints and logs are longer than {output_cap} bytes", frames)
+    if limit is not None:
         return "budget", ScriptError("MemoryError", f"the script used more than {job.limits.memory_mib} MiB of memory", frames)
     if isinstance(inner, RecursionError):
         return "budget", ScriptError("RecursionError", f"calls nested deeper than {job.limits.recursion}", frames)
     if isinstance(error, MontySyntaxError) or (isinstance(inner, NotImplementedError) and message.startswith(_UNSUPPORTED)):
-        return "invalid", ScriptError("SyntaxError", message.replace("The monty syntax parser", "the sandbox"), frames)
+        return "invalid", ScriptError("SyntaxError", message.replace("The monty syntax parser", "the sandbox"), frames or (_last_line(job),))
     return "raised", ScriptError(type(inner).__name__, message, frames)
 
 
 def timed_out(job: Job) -> ScriptError:
     """The error of a run whose time is over."""
     return ScriptError("TimeoutError", f"the script ran longer than {job.timeout_s:g} s")
+
+
+def _last_line(job: Job) -> Frame:
+    """Where a script ends in the middle of a statement, which is found out below its last line."""
+    return Frame(job.script.name, line_count(job.script.source), 1)
 
 
 def _frames(error: MontyError, job: Job) -> tuple[Frame, ...]:

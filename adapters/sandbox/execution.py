@@ -28,16 +28,25 @@ from pydantic_monty import (
 
 from adapters.sandbox import endings
 from adapters.sandbox.output import parse_output
-from adapters.sandbox.prelude import EXPORTS, feed
+from adapters.sandbox.prelude import EXPORTS, TAIL, feed
 from adapters.sandbox.reply import make_effects, make_reply
 from adapters.sandbox.settings import MAX_PRINT_BYTES
 from adapters.sandbox.workers import Worker
-from domain.sandbox import Call, Ending, Job, RawEffect, Reply, RunResult, ScriptError
+from domain.sandbox import Call, Ending, Job, LogLine, RawEffect, Reply, RunResult, ScriptError
 
 OTHER_SUSPENSIONS: Final = 1000
 """Imports and undefined names that one run may meet, beside its host calls."""
 
+MIN_TIMEOUT_S: Final = 0.001
+
 PRINT_FLUSH_S: Final = 0.1
+"""How long the worker may hold prints back; what it holds is lost when it is killed."""
+
+OWN_FRAMES: Final = 8
+"""Calls of the prelude above and below the script's, on top of its recursion limit."""
+
+OUT_OF_TIME: Final = object()
+"""In the place of a host call's answer: there was no time left to wait for it."""
 
 _MIB: Final = 1024 * 1024
 
@@ -54,12 +63,15 @@ class Execution:
         self.pid: int | None = None
         self._step_began: float | None = None
         self._expired = False
+        self._killed = False
         self._session: MontySession | None = None
         self._snapshot: FunctionSnapshot | None = None
-        self._output = CollectString(MAX_PRINT_BYTES + job.limits.output_bytes)
+        self._output_cap = MAX_PRINT_BYTES + job.limits.output_bytes
+        self._output = CollectString(self._output_cap)
         self._imports: dict[str, Any] = {}
         self._host_calls = 0
         self._others = 0
+        self._tail_start = 0
 
     @property
     def is_open(self) -> bool:
@@ -77,6 +89,7 @@ class Execution:
         """Begin. Raises MontyError when no worker can be started."""
         session = self._check_out(worker.pool())
         code, inputs = feed(self.job)
+        self._tail_start = len(code.encode(errors="replace")) - len(TAIL)
         return self._advance(lambda: session.feed_start(code, inputs=inputs, print_callback=self._output))
 
     def resume(self, answer: Any) -> Call | RunResult:
@@ -104,7 +117,7 @@ class Execution:
         return self._go_on(snapshot, answer)
 
     def _go_on(self, snapshot: FunctionSnapshot, answer: Any) -> Call | RunResult:
-        if self.remaining_s <= 0 or isinstance(answer, TimeoutError):
+        if answer is OUT_OF_TIME:
             self.close()
             return self._ended("timed_out", error=endings.timed_out(self.job))
         return self._advance(lambda: snapshot.resume({"exception": answer} if isinstance(answer, BaseException) else {"return_value": answer}))
@@ -117,31 +130,36 @@ class Execution:
                 session.__exit__(None, None, None)
 
     def kill(self) -> None:
-        """Kill the worker, so that a step in progress ends now."""
+        """Kill the worker, so that a step in progress ends now; one that is about to check out a worker, as soon as it has one."""
+        self._killed = True
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def expire(self, grace_s: float) -> None:
-        """Kill the worker if the step in progress has overrun what is left; a step that still waits for its thread is left alone. On the event loop."""
+    def expire(self) -> bool:
+        """Kill the worker if the step in progress has overrun what is left of the run's time. False for a step that still waits for its thread."""
         began = self._step_began
-        if began is not None and time.perf_counter() - began >= self.remaining_s:
-            self._expired = True
-            self.kill()
+        if began is None or time.perf_counter() - began < self.remaining_s:
+            return False
+        self._expired = True
+        self.kill()
+        return True
 
     def _check_out(self, pool: Monty) -> MontySession:
         job = self.job
         policy: OSPolicy = {"datetime": job.clock, "timezone": "utc", "sleep": "zero", "random_start": {"seed": job.seed}}
         limits: ResourceLimits = {
-            "max_feed_duration_secs": job.timeout_s,
+            "max_feed_duration_secs": max(job.timeout_s, MIN_TIMEOUT_S),
             "max_memory": job.limits.memory_mib * _MIB,
-            "max_recursion_depth": job.limits.recursion,
+            "max_recursion_depth": job.limits.recursion + OWN_FRAMES,
             "max_suspensions": job.limits.host_calls + 2 * OTHER_SUSPENSIONS,
         }
         session = pool.checkout(limits=limits, os_policy=policy, print_flush_interval=PRINT_FLUSH_S)
         session.__enter__()
         self._session = session
         self.pid = session.worker_pid
+        if self._killed:
+            self.kill()
         return session
 
     def _advance(self, step: Callable[[], Snapshot]) -> Call | RunResult:
@@ -151,6 +169,8 @@ class Execution:
             outcome = self._settle(step())
         except MontyError as error:
             outcome = self._failed(error)
+        except (TypeError, ValueError, RecursionError) as error:  # a source, ctx or answer that Monty cannot take (lone surrogates, nesting)
+            outcome = self._ended("raised", error=ScriptError(type(error).__name__, f"a value cannot enter the sandbox: {error}"))
         if isinstance(outcome, RunResult):
             self.close()
         self.spent_s += time.perf_counter() - self._step_began
@@ -160,7 +180,7 @@ class Execution:
     def _failed(self, error: MontyError) -> RunResult:
         if self._expired:
             return self._ended("timed_out", error=endings.timed_out(self.job))
-        ending, script_error = endings.classify(error, self.job)
+        ending, script_error = endings.classify(error, self.job, output_cap=self._output_cap)
         return self._ended(ending, error=script_error)
 
     def _settle(self, snapshot: Snapshot) -> Call | RunResult:
@@ -173,14 +193,24 @@ class Execution:
                     return outcome
                 snapshot = snapshot.resume({"return_value": None})
                 continue
+            if self._lacks_handler(snapshot):
+                return self._ended("raised", error=ScriptError("NameError", "the script does not define handler(ctx)"))
             self._others += 1
             if self._others > OTHER_SUSPENSIONS:
                 return self._ended("budget", error=ScriptError("RuntimeError", f"more than {OTHER_SUSPENSIONS} imports and undefined names"))
             snapshot = self._other(snapshot)
 
+    def _lacks_handler(self, snapshot: Snapshot) -> bool:
+        """Whether it is the appended call that asks for `handler`."""
+        if not isinstance(snapshot, NameLookupSnapshot) or snapshot.variable_name != "handler":
+            return False
+        return snapshot.position.start >= self._tail_start
+
     def _host_call(self, snapshot: FunctionSnapshot) -> Call | RunResult | None:
         """None when the call was answered here."""
         name, args = str(snapshot.function_name), snapshot.args
+        if snapshot.kwargs:
+            return self._ended("raised", error=ScriptError("TypeError", f"{name} takes no keyword arguments"))
         if name == "_sys_module":
             if len(args) == 2 and args[0] in self._importable():
                 self._imports.setdefault(args[0], args[1])
@@ -224,8 +254,14 @@ class Execution:
         except (TypeError, ValueError) as error:
             return self._ended("raised", error=ScriptError(type(error).__name__, str(error)))
 
-    def _ended(
-        self, ending: Ending, *, reply: Reply | None = None, effects: tuple[RawEffect, ...] = (), error: ScriptError | None = None
-    ) -> RunResult:
-        logs, printed = parse_output(self._output.output)
-        return RunResult(ending=ending, reply=reply, effects=effects, error=error, logs=logs, duration_s=self.spent_s)
+    def _ended(self, ending: Ending, *, reply: Reply | None = None, effects: tuple[RawEffect, ...] = (), error: ScriptError | None = None) -> RunResult:
+        logs, printed_bytes, logged_bytes = parse_output(self._output.output)
+        body_bytes = len(reply.body) if reply is not None else 0
+        if reply is not None and printed_bytes > MAX_PRINT_BYTES:
+            return self._over_output(logs, f"the script printed more than {MAX_PRINT_BYTES} bytes")
+        if reply is not None and body_bytes + logged_bytes > self.job.limits.output_bytes:
+            return self._over_output(logs, f"answer and logs are longer than {self.job.limits.output_bytes} bytes")
+        return RunResult(ending=ending, reply=reply, effects=effects, error=error, logs=logs)
+
+    def _over_output(self, logs: tuple[LogLine, ...], message: str) -> RunResult:
+        return RunResult(ending="budget", error=ScriptError("RuntimeError", message), logs=logs)

@@ -1,7 +1,7 @@
 """Prepares the executables that Monty starts in the place of its binary, and finds out what they achieve on this machine.
 
-They are written at start-up, because a shebang needs this interpreter's path, and removed at the end. Where they do not work the bare binary is used, and `hardening`
-says so.
+They are written at start-up, because a shebang needs this interpreter's path, and removed at the end. Where they do not work the bare binary is used,
+and `hardening` says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic_monty._binary import find_monty_binary
 PROBE_TIMEOUT_S: Final = 20.0
 MEASURES: Final = ("clean_environment", "no_new_privileges", "unprivileged_user", "resource_limits", "landlock", "seccomp")
 
-_FOLDER: Final = Path(__file__).parent / "hardening"
+_FOLDER: Final = Path(__file__).parent
 _SHEBANG_MAX: Final = 120
 
 _log = structlog.get_logger("picloud.sandbox")
@@ -49,7 +49,8 @@ def prepare(folder: Path, *, run_bytes: int, check_bytes: int) -> Launchers:
 
 
 def _write(path: Path, address_space_bytes: int) -> str:
-    body = f"import sys\nsys.path.insert(0, {str(_FOLDER)!r})\nimport launch\nlaunch.main({find_monty_binary()!r}, {address_space_bytes}, sys.argv[1:])\n"
+    call = f"launch.main({find_monty_binary()!r}, {address_space_bytes}, sys.argv[1:])"
+    body = f"import sys\nsys.path.insert(0, {str(_FOLDER)!r})\nfrom hardening import launch\n{call}\n"
     interpreter = sys.executable
     if len(interpreter) > _SHEBANG_MAX or any(char.isspace() for char in interpreter):
         source = path.with_suffix(".py")
@@ -63,7 +64,7 @@ def _write(path: Path, address_space_bytes: int) -> str:
 
 def _probe(launcher: str) -> dict[str, bool]:
     """Ask a process that has given up everything what it can still do."""
-    done = subprocess.run([launcher, "--probe"], capture_output=True, timeout=PROBE_TIMEOUT_S, check=True, text=True)  # noqa: S603 - our own file
+    done = subprocess.run([launcher, "--probe"], capture_output=True, timeout=PROBE_TIMEOUT_S, check=True, text=True)
     if done.stderr:
         _log.info("sandbox_hardening_partial", detail=done.stderr.strip())
     found = json.loads(done.stdout)

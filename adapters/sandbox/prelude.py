@@ -1,11 +1,11 @@
 """The SDK as Monty code, and the text that is fed for one run.
 
-One feed does all of it: the prelude runs in a namespace of its own (a script's names cannot shadow its internals), its exports become globals, then the script, then
-the call of its handler. `<python-input-0>` is the script, one line down; `<string>` is the prelude and, below it, the modules.
+One feed does all of it: the prelude runs in a namespace of its own (a script's names cannot shadow its internals), its exports become globals, then the
+script, then the call of its handler. `<python-input-0>` is the script, one line down; `<string>` is the prelude and, below it, the modules.
 
-The prelude is compiled anew for every run (sessions are never reused), which costs about 0.1 ms per KiB. So only the parts whose name stands somewhere in the script or
-its modules are fed, and calls that most runs do without wait in a part of their own (`kv_late`) until the first of them is made. A dumped session that is loaded
-instead costs as much, and would give clock and chance to host calls, which cannot be made from within `sorted(key=...)`.
+The prelude is compiled anew for every run (sessions are never reused), which costs about 0.1 ms per KiB. So only the parts whose name stands somewhere in
+the script or its modules are fed, and calls that most runs do without wait in a part of their own (`kv_late`) until the first of them is made. A dumped
+session that is loaded instead costs as much, and would leave clock and chance to host calls, which cannot be made from within `sorted(key=...)`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ EXPORTS: Final = (*SERVICES, "log", "abort")
 
 LINES_BEFORE: Final = 1
 """Lines of the feed above the script's first."""
+
+TAIL: Final = "\n\n_picloud['_run'](handler, _picloud_ctx)"
+"""What is fed below the script."""
 
 MODULE_LINE: Final = 10_000
 """Line of `<string>` where the first module begins, below any prelude."""
@@ -87,7 +90,7 @@ def feed(job: Job) -> tuple[str, dict[str, Any]]:
     inputs: dict[str, Any] = {"_picloud_text": prelude.text, "_picloud": prelude.namespace, "_picloud_ctx": job.ctx}
     if importing:
         inputs["_picloud_modules"] = _placed(job.modules)
-    return f"{prelude.head}\n{source}\n\n_picloud['_run'](handler, _picloud_ctx)", inputs
+    return f"{prelude.head}\n{source}{TAIL}", inputs
 
 
 def _placed(modules: tuple[Source, ...]) -> list[tuple[str, str]]:

@@ -16,8 +16,9 @@ _FORGED: Final = "result: this is not what the SDK hands over"
 
 
 def make_reply(answer: Any) -> Reply:
-    """Build the answer from what the prelude's `_answer` returns: a structured result's dict without its body (else None), what the body is (`json`, JSON text; `text`;
-    `raw`, bytes; `none`), and the body. Raises TypeError or ValueError with a message for the script's author.
+    """Build the answer from what the prelude's `_answer` returns. Raises TypeError or ValueError with a message for the script's author.
+
+    That is: a structured result's dict without its body (else None), what the body is (`json`, JSON text; `text`; `raw`, bytes; `none`), and the body.
     """
     if not isinstance(answer, tuple) or len(answer) != 3 or not (answer[0] is None or isinstance(answer[0], dict)):
         raise TypeError(_FORGED)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 from pydantic_monty import Monty, MontyError
 
 from adapters.sandbox.checker import check_source
-from adapters.sandbox.execution import Execution
+from adapters.sandbox.execution import OUT_OF_TIME, Execution
 from adapters.sandbox.launcher import MEASURES, Launchers, prepare
 from adapters.sandbox.settings import SandboxSettings
+from adapters.sandbox.threads import Threads, Watchdog
 from adapters.sandbox.workers import Worker, Workers
 from domain.errors import Unavailable
 from domain.sandbox import Call, Diagnostic, Host, Job, RunResult, SandboxStatus, ScriptKind, Source
-
-T = TypeVar("T")
 
 EXIT_PAUSE_S: Final = 0.05
 """Monty's own threads end a little after its pools are closed; leaving at once aborts the process now and then."""
@@ -37,8 +35,8 @@ class MontySandbox:
     def __init__(self, settings: SandboxSettings, launchers: Launchers) -> None:
         self._settings = settings
         self._launchers = launchers
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="sandbox")
-        self._check_thread = ThreadPoolExecutor(1, thread_name_prefix="sandbox-check")
+        self._threads = Threads(settings.threads, "sandbox")
+        self._check_thread = Threads(1, "sandbox-check")
         self._checking = anyio.Lock()
         self._permits = anyio.Semaphore(settings.in_flight, fast_acquire=True)
         self._workers = Workers(settings, launchers.run)
@@ -57,59 +55,29 @@ class MontySandbox:
         finally:
             with anyio.CancelScope(shield=True):
                 if execution.is_open:
-                    await self._in_thread(execution.close)
+                    await self._threads.run(execution.close)
             seat.leave()
         return step
 
     async def _serve(self, call: Call, execution: Execution, seat: _Seat, host: Host) -> Call | RunResult:
         """Answer one host call and go on. A slow one gives the worker back while it waits."""
         if not host.is_slow(call.name):
-            answer = await self._answer(call, execution, host)
+            answer = await _answer(call, execution, host)
             return await self._step(execution, lambda: execution.resume(answer))
-        state = await self._in_thread(execution.park)
+        state = await self._threads.run(execution.park)
         seat.leave()
-        answer = await self._answer(call, execution, host)
+        answer = await _answer(call, execution, host)
         await seat.take()
         return await self._step(execution, lambda: execution.unpark(seat.worker, state, answer))
 
-    async def _answer(self, call: Call, execution: Execution, host: Host) -> Any:
-        """What the host says: a value, or an exception to raise into the script. `TimeoutError` when the run's time is over."""
-        began = anyio.current_time()
+    async def _step(self, execution: Execution, step: Callable[[], Call | RunResult]) -> Call | RunResult:
+        """Run one step in a thread."""
+        watchdog = Watchdog(execution, self._settings.kill_grace_s) if execution.waited_s else None
         try:
-            with anyio.fail_after(max(execution.remaining_s, 0)):
-                return await host.call(call)
-        except TimeoutError as error:
-            return error
-        except Exception as error:
-            if type(error) not in _INTO_THE_SCRIPT:
-                raise
-            return error
-        finally:
-            execution.waited_s += anyio.current_time() - began
-
-    async def _step(self, execution: Execution, step: Callable[[], T]) -> T:
-        """Run one step in a thread. The worker is killed when the run is cancelled, or when the step ends so late that time spent in host calls must be the reason."""
-        loop = asyncio.get_running_loop()
-        watchdog = loop.call_later(max(execution.remaining_s, 0) + self._settings.kill_grace_s, self._overdue, execution) if execution.waited_s else None
-        try:
-            return await self._in_thread(step, on_cancel=execution.kill)
+            return await self._threads.run(step, on_cancel=execution.kill)
         finally:
             if watchdog is not None:
                 watchdog.cancel()
-
-    def _overdue(self, execution: Execution) -> None:
-        execution.expire(self._settings.kill_grace_s)
-
-    async def _in_thread(self, step: Callable[[], T], *, on_cancel: Callable[[], None] | None = None) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._threads, step)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if on_cancel is not None:
-                on_cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait((future,))
-            raise
 
     async def check(self, kind: ScriptKind, script: Source, modules: tuple[Source, ...] = ()) -> list[Diagnostic]:
         """See `Sandbox.check`. One check at a time; raises Unavailable when too many are waiting."""
@@ -119,9 +87,7 @@ class MontySandbox:
         except TimeoutError:
             raise Unavailable("too many checks are waiting", retry_after_s=5.0) from None
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._check_thread, check_source, kind, script, modules, self._check_pool)
-            with anyio.CancelScope(shield=True):
-                return await future
+            return await self._check_thread.run(lambda: check_source(kind, script, modules, self._check_pool))
         except MontyError as error:
             raise Unavailable("no process for the check could be started", retry_after_s=1.0) from error
         finally:
@@ -136,10 +102,25 @@ class MontySandbox:
 
     async def close(self) -> None:
         """End all workers. No run may be under way."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._workers.close)
-        self._threads.shutdown()
-        self._check_thread.shutdown()
+        await self._threads.run(self._workers.close)
+        self._threads.close()
+        self._check_thread.close()
         await anyio.sleep(EXIT_PAUSE_S)
+
+
+async def _answer(call: Call, execution: Execution, host: Host) -> Any:
+    """What the host says: a value, an exception to raise into the script, or `OUT_OF_TIME`."""
+    began = time.perf_counter()
+    try:
+        with anyio.move_on_after(max(execution.remaining_s, 0)):
+            return await host.call(call)
+    except Exception as error:
+        if type(error) not in _INTO_THE_SCRIPT:
+            raise
+        return error
+    finally:
+        execution.waited_s += time.perf_counter() - began
+    return OUT_OF_TIME
 
 
 class _Seat:
@@ -187,12 +168,10 @@ async def open_sandbox(settings: SandboxSettings | None = None) -> AsyncIterator
 async def _launchers(settings: SandboxSettings, folder: Path) -> Launchers:
     if not settings.harden:
         return Launchers(None, None, dict.fromkeys(MEASURES, False))
-    return await anyio.to_thread.run_sync(
-        lambda: prepare(folder, run_bytes=settings.run_address_space_bytes, check_bytes=settings.check_address_space_bytes)
-    )
+    return await anyio.to_thread.run_sync(lambda: prepare(folder, run_bytes=settings.run_address_space_bytes, check_bytes=settings.check_address_space_bytes))
 
 
 def _skip_telemetry_lookups() -> None:
-    """Monty imports `opentelemetry` at every feed. Where it is not installed the search of the path takes longer than the run: remember that it is not there."""
+    """Monty imports `opentelemetry` at every feed. Where it is not installed, searching the path takes as long as a run: remember that it is not there."""
     if "opentelemetry" not in sys.modules and importlib.util.find_spec("opentelemetry") is None:
         sys.modules["opentelemetry"] = None  # type: ignore[assignment]

@@ -8,7 +8,7 @@ import os
 import resource
 from typing import Final
 
-from syscalls import (
+from .syscalls import (
     AT_EMPTY_PATH,
     AUDIT_ARCH,
     CLONE,

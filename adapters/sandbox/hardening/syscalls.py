@@ -17,9 +17,10 @@ AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COMMON: Final = (424, 425, 426, 427, 428, 429, 430, 432, 434, 438)
 """pidfd_send_signal, io_uring_setup/enter/register, open_tree, move_mount, fsopen, fsmount, pidfd_open, pidfd_getfd."""
 
-# socket bind listen accept connect accept4 socketpair | execve fork vfork kill ptrace process_vm_readv/writev |
-# personality pivot_root chroot mount umount2 swapon swapoff reboot sethostname unshare setns | init_module delete_module finit_module kexec_load kexec_file_load |
-# add_key request_key keyctl perf_event_open name_to_handle_at open_by_handle_at bpf userfaultfd memfd_create
+# socket bind listen accept connect accept4 socketpair, execve fork vfork kill ptrace process_vm_readv process_vm_writev,
+# personality pivot_root chroot mount umount2 swapon swapoff reboot sethostname unshare setns,
+# init_module delete_module finit_module kexec_load kexec_file_load, add_key request_key keyctl,
+# perf_event_open name_to_handle_at open_by_handle_at bpf userfaultfd memfd_create
 DENIED: Final = {
     "x86_64": (
         *(41, 49, 50, 43, 42, 288, 53, 59, 57, 58, 62, 101, 310, 311, 135, 155, 161, 165, 166, 167, 168, 169, 170, 272, 308),
@@ -70,13 +71,13 @@ class SockFprog(ctypes.Structure):
 
 
 def prctl(option: int, *args: object) -> None:
-    """prctl(2); raises OSError."""
+    """Control this process; raises OSError. See the manual page of the same name."""
     padded = [*args, 0, 0, 0, 0][:4]
     check(LIBC.prctl(option, *(ctypes.c_ulong(arg) if isinstance(arg, int) else arg for arg in padded)))
 
 
 def syscall(number: int, *args: object) -> int:
-    """syscall(2); raises OSError."""
+    """Make a system call that has no wrapper; raises OSError."""
     return check(LIBC.syscall(ctypes.c_long(number), *args))
 
 
