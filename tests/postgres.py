@@ -1,4 +1,4 @@
-"""Databases for tests: one server a run, one migrated template, one clone of it for each test that asks."""
+"""Databases for tests: one server a run, one prepared template, one clone of it for each test that asks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from adapters.postgres.embedded import open_embedded
-from adapters.postgres.migrate import migrate
+from runtime.database import prepare_database
 
 TEMPLATE = "template_picloud"
 
@@ -27,15 +27,15 @@ def server_dsn() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 async def template(server_dsn: str) -> str:
-    """The name of a migrated database that `dsn` clones. Nobody connects to it."""
+    """The name of a database with migrations and projections that `dsn` clones. Nobody connects to it."""
     await _execute(server_dsn, f"CREATE DATABASE {TEMPLATE}")
-    await migrate(with_database(server_dsn, TEMPLATE))
+    await prepare_database(with_database(server_dsn, TEMPLATE))
     return TEMPLATE
 
 
 @pytest.fixture
 async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
-    """A migrated database of this test's own; whoever is still connected at the end is thrown out."""
+    """A database of this test's own with the whole schema; whoever is still connected at the end is thrown out."""
     async with _database(server_dsn, f"TEMPLATE {template}") as own:
         yield own
 
@@ -49,7 +49,7 @@ async def empty_dsn(server_dsn: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the test's own migrated database."""
+    """A connection to the test's own prepared database."""
     opened = await asyncpg.connect(dsn)
     yield opened
     await opened.close()

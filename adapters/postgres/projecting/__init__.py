@@ -1,0 +1,9 @@
+"""Projections as tables: made and kept at the code's versions, rebuilt while traffic flows, verified against the log."""
+
+from __future__ import annotations
+
+from adapters.postgres.projecting.port import Progress, Report
+from adapters.postgres.projecting.rebuild import rebuild
+from adapters.postgres.projecting.versions import ensure_projections
+
+__all__ = ["Progress", "Report", "ensure_projections", "rebuild"]

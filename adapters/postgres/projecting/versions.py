@@ -1,0 +1,51 @@
+"""Projections at the start of a process: made where they are missing, rebuilt where they are older than the code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import structlog
+
+from adapters.postgres.connect import connect
+from adapters.postgres.faults import DatabaseUnusable
+from adapters.postgres.projecting.port import Decoder, Projection, Report, quiet
+from adapters.postgres.projecting.rebuild import rebuild_in
+from adapters.postgres.projecting.replay import SQL
+from adapters.postgres.projecting.session import open_session
+
+log = structlog.get_logger(__name__)
+
+
+async def ensure_projections(dsn: str, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet) -> None:
+    """Bring the projections of a migrated database to the versions of this code; concurrent starters do it once between them.
+
+    A missing or older one is filled from the log, in one reading for all. Raises DatabaseUnusable when the database has a newer one, and what `rebuild` raises.
+    """
+    connection = await connect(dsn)
+    try:
+        behind = _behind(projections, await _versions(connection))
+    finally:
+        await connection.close()
+    if not behind:
+        return
+    async with open_session(dsn) as session:
+        versions = await _versions(session)
+        behind = _behind(projections, versions)  # another starter may have done it while we waited
+        for projection in behind:
+            log.info("projection_behind", projection=projection.name, version=versions.get(projection.name), wanted=projection.version)
+        await rebuild_in(session, behind, decoder, report)
+
+
+async def _versions(connection: asyncpg.Connection) -> dict[str, int]:
+    return {row["name"]: row["version"] for row in await connection.fetch(SQL["versions"])}
+
+
+def _behind(projections: Sequence[Projection], versions: Mapping[str, int]) -> list[Projection]:
+    for projection in projections:
+        found = versions.get(projection.name, 0)
+        if found > projection.version:
+            raise DatabaseUnusable(
+                f"the database has projection {projection.name} at version {found}, newer than this PiCloud's {projection.version}: start a newer PiCloud"
+            )
+    return [projection for projection in projections if versions.get(projection.name) != projection.version]
