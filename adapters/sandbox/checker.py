@@ -20,7 +20,7 @@ from domain.sandbox import Diagnostic, ScriptKind, Source
 MAX_DIAGNOSTICS: Final = 100
 MAX_MESSAGE_CHARS: Final = 2000
 
-_SENTINEL: Final = "_picloud_checked"
+_SENTINEL: Final = "picloud_checked"
 _STUB: Final = f"{sdk_stub()}\ndef {_SENTINEL}() -> None: ...\n"
 
 _UNKNOWN_PLACE: Final = (1, 1)

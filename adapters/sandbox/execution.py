@@ -19,6 +19,7 @@ from pydantic_monty import (
     FutureSnapshot,
     Monty,
     MontyComplete,
+    MontyCrashedError,
     MontyError,
     MontySession,
     NameLookupSnapshot,
@@ -118,8 +119,7 @@ class Execution:
 
     def _go_on(self, snapshot: FunctionSnapshot, answer: Any) -> Call | RunResult:
         if answer is OUT_OF_TIME:
-            self.close()
-            return self._ended("timed_out", error=endings.timed_out(self.job))
+            return self._concluded(self._ended("timed_out", error=endings.timed_out(self.job)))
         return self._advance(lambda: snapshot.resume({"exception": answer} if isinstance(answer, BaseException) else {"return_value": answer}))
 
     def close(self) -> None:
@@ -155,7 +155,11 @@ class Execution:
             "max_suspensions": job.limits.host_calls + 2 * OTHER_SUSPENSIONS,
         }
         session = pool.checkout(limits=limits, os_policy=policy, print_flush_interval=PRINT_FLUSH_S)
-        session.__enter__()
+        try:
+            session.__enter__()
+        except MontyCrashedError:  # it died while it was idle, and that was noticed only now: nothing has run, so take its successor
+            session = pool.checkout(limits=limits, os_policy=policy, print_flush_interval=PRINT_FLUSH_S)
+            session.__enter__()
         self._session = session
         self.pid = session.worker_pid
         if self._killed:
@@ -171,11 +175,13 @@ class Execution:
             outcome = self._failed(error)
         except (TypeError, ValueError, RecursionError) as error:  # a source, ctx or answer that Monty cannot take (lone surrogates, nesting)
             outcome = self._ended("raised", error=ScriptError(type(error).__name__, f"a value cannot enter the sandbox: {error}"))
-        if isinstance(outcome, RunResult):
-            self.close()
         self.spent_s += time.perf_counter() - self._step_began
         self._step_began = None
-        return msgspec.structs.replace(outcome, duration_s=self.spent_s + self.waited_s) if isinstance(outcome, RunResult) else outcome
+        return self._concluded(outcome) if isinstance(outcome, RunResult) else outcome
+
+    def _concluded(self, result: RunResult) -> RunResult:
+        self.close()
+        return msgspec.structs.replace(result, duration_s=self.spent_s + self.waited_s)
 
     def _failed(self, error: MontyError) -> RunResult:
         if self._expired:

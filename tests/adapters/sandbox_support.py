@@ -18,13 +18,13 @@ Answer = Callable[[Call], Awaitable[Any]]
 
 
 class KvHost:
-    """Answers `kv_get` and `kv_list` from `data` {(collection, key): (JSON text, version)}, and whatever else from `others`."""
+    """Answers `kv_get` and `kv_list` from `data` {(collection, key): (JSON text, version)}, and other calls from keywords; `parked` are slow ones."""
 
-    def __init__(self, data: dict[tuple[str, str], tuple[str, int]] | None = None, *, slow: frozenset[str] = frozenset(), **others: Answer) -> None:
+    def __init__(self, data: dict[tuple[str, str], tuple[str, int]] | None = None, *, parked: dict[str, Answer] | None = None, **others: Answer) -> None:
         self.data = data or {}
         self.calls: list[Call] = []
-        self._slow = slow
-        self._others = others
+        self._slow = parked or {}
+        self._others = {**others, **self._slow}
 
     def is_slow(self, name: str) -> bool:
         return name in self._slow

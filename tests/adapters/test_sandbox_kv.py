@@ -33,10 +33,9 @@ async def test_reads_cross_once_and_writes_not_at_all(sandbox: MontySandbox) -> 
 
 
 async def test_values_are_snapshots(sandbox: MontySandbox) -> None:
-    lines = (C, "v = [1]", 'c.set("a", v)', "v.append(2)", 'w = c.get("a")', "w.append(3)", 'return c.get("a")')
-    assert await answer(sandbox, *lines) == [1]
-    lines = (C, 'w = c.get("a")', "w.append(3)", 'return c.get("a")')
-    assert await answer(sandbox, *lines, host=KvHost({("c", "a"): ("[1]", 1)})) == [1]
+    assert await answer(sandbox, C, "v = [1]", 'c.set("a", v)', "v.append(2)", 'w = c.get("a")', "w.append(3)", 'return c.get("a")') == [1]
+    host = KvHost({("c", "a"): ("[1]", 1)})
+    assert await answer(sandbox, C, 'w = c.get("a")', "w.append(3)", 'return c.get("a")', host=host) == [1]
 
 
 async def test_delete_says_whether_it_was_there(sandbox: MontySandbox) -> None:
@@ -135,6 +134,7 @@ async def test_list_hands_over_the_overlay_and_remembers_what_it_saw(sandbox: Mo
         ('c.set("a", b"x")', "TypeError: Object of type bytes is not JSON serializable"),
         ('c.set("a", float("inf"))', "ValueError: Out of range float values are not JSON compliant: inf"),
         ('c.set("a", "é" * 600000)', "ValueError: kv: value is longer than 1048576 bytes of JSON"),
+        ('c.set("a", ' + "[" * 65 + "]" * 65 + ")", "ValueError: kv: value is nested deeper than 64 levels"),
         ('c.set("a", 1, ttl=0)', "ValueError: kv: ttl must be positive and finite"),
         ('c.set("a", 1, ttl="1")', "TypeError: kv: ttl must be a number of seconds, not str"),
         ('c.set("a", 1, if_version=True)', "TypeError: kv: if_version must be int, not bool"),
@@ -153,6 +153,10 @@ async def test_arguments_are_checked_at_the_call(sandbox: MontySandbox, call: st
     assert returned(result) == error
     assert result.effects == ()
     assert host.calls == []
+
+
+async def test_depth_is_not_the_number_of_brackets(sandbox: MontySandbox) -> None:
+    assert await answer(sandbox, C, 'c.set("a", [[], {}] * 100)', 'c.set("b", ' + "[" * 64 + "]" * 64 + ")", 'return len(c.get("a"))') == 200
 
 
 async def test_a_literal_backslash_u0000_is_no_nul(sandbox: MontySandbox) -> None:

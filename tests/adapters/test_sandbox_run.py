@@ -166,7 +166,10 @@ async def test_log_refuses_what_is_not_json(sandbox: MontySandbox) -> None:
 
 
 async def test_modules_and_sdk_can_be_imported(sandbox: MontySandbox) -> None:
-    helpers = "import kv as store\nfrom deep import SUFFIX\nPREFIX = 'hi '\n\ndef greet(n):\n    kv.collection('c').set('k', n)\n    return PREFIX + n + SUFFIX + str(store is kv)\n"
+    helpers = (
+        "import kv as store\nfrom deep import SUFFIX\nPREFIX = 'hi '\n\n"
+        "def greet(n):\n    kv.collection('c').set('k', n)\n    return PREFIX + n + SUFFIX + str(store is kv)\n"
+    )
     source = "import kv as mine\nimport helpers\nfrom helpers import greet\nPREFIX = 'no'\n" + handler(
         'return [greet("bob"), helpers.PREFIX, mine is kv, kv.collection("c").get("k")]'
     )
