@@ -1,0 +1,64 @@
+-- name: any_user
+SELECT EXISTS (SELECT FROM users) AS found
+
+-- name: lock_bootstrap
+SELECT pg_advisory_lock($1::integer, 0)
+
+-- name: unlock_bootstrap
+SELECT pg_advisory_unlock($1::integer, 0)
+
+-- name: lock_login
+SELECT pg_advisory_xact_lock($1::integer, hashtext($2::text))
+
+-- name: put_password
+INSERT INTO vault_passwords (user_id, hash) VALUES ($1, $2)
+ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = now()
+
+-- name: replace_password
+UPDATE vault_passwords SET hash = $3 WHERE user_id = $1 AND hash = $2
+
+-- name: delete_stray_passwords
+DELETE FROM vault_passwords p WHERE NOT EXISTS (SELECT FROM users u WHERE u.user_id = p.user_id)
+
+-- name: find_login
+SELECT u.user_id, u.username, u.email, u.instance_role, p.hash
+FROM users u JOIN vault_passwords p ON p.user_id = u.user_id
+WHERE u.username_key = $1 AND u.active
+
+-- name: recent_failures
+SELECT count(*) AS failures, coalesce(extract(epoch FROM min(failed_at) + make_interval(secs => $3) - clock_timestamp()), 0) AS retry_after_s
+FROM (
+    SELECT failed_at FROM login_failures
+    WHERE username = $1 AND address = $2 AND failed_at > clock_timestamp() - make_interval(secs => $3)
+    ORDER BY failed_at DESC LIMIT $4
+) AS recent
+
+-- name: note_failure
+INSERT INTO login_failures (username, address, failed_at) VALUES ($1, $2, clock_timestamp())
+
+-- name: forget_failures
+DELETE FROM login_failures WHERE username = $1 AND address = $2
+
+-- name: create_session
+INSERT INTO vault_sessions (token_hash, session_id, user_id, expires_at, address, user_agent)
+VALUES ($1, $2, $3, now() + make_interval(secs => $4), $5, $6)
+RETURNING expires_at
+
+-- name: find_session
+SELECT s.session_id, s.expires_at, s.seen_at < now() - make_interval(secs => $2) AS unseen, u.user_id, u.username, u.email, u.instance_role
+FROM vault_sessions s JOIN users u ON u.user_id = s.user_id
+WHERE s.token_hash = $1 AND s.expires_at > now() AND u.active
+
+-- name: extend_session
+UPDATE vault_sessions SET seen_at = now(), expires_at = now() + make_interval(secs => $2)
+WHERE token_hash = $1 AND expires_at > now()
+RETURNING expires_at
+
+-- name: delete_session
+DELETE FROM vault_sessions WHERE token_hash = $1
+
+-- name: sweep_sessions
+DELETE FROM vault_sessions WHERE expires_at < now()
+
+-- name: sweep_failures
+DELETE FROM login_failures WHERE failed_at < now() - make_interval(secs => $1)

@@ -1,0 +1,73 @@
+"""`/auth`: login, logout, and who one is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.params import JSONBody
+
+from adapters.postgres.vault import User
+from domain.users import MAX_PASSWORD_CHARS
+from web.admin.call import Call, authenticated
+from web.core import Core
+from web.requests import address_of
+from web.security import credential_of, header, set_cookie
+
+_MAX_LOGIN_BYTES: Final = 16 * 1024
+_MAX_USERNAME_CHARS: Final = 64
+
+
+class LoginRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who wants in. Its repr does not show the password."""
+
+    username: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_USERNAME_CHARS)]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PASSWORD_CHARS)]
+
+    def __repr__(self) -> str:
+        return f"LoginRequest(username={self.username!r})"
+
+
+class LoginAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A session; the same token is set as a cookie."""
+
+    token: str
+    expires_at: datetime
+    user: User
+
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose session this is, and until when if it is not used."""
+
+    user: User
+    expires_at: datetime
+
+
+@post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES)
+async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Response[LoginAnswer]:
+    """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute."""
+    core: Core = request.app.state.core
+    user_agent = header(request.scope, b"user-agent") or ""
+    session = await core.accounts.log_in(data.username, data.password, address=address_of(request.scope), user_agent=user_agent)
+    answer = LoginAnswer(token=session.token, expires_at=session.expires_at, user=session.user)
+    return Response(answer, headers={"set-cookie": set_cookie(core.settings, session.token), "cache-control": "no-store"})
+
+
+@post("/auth/logout", status_code=204, guards=[authenticated])
+async def log_out(call: Call, request: Request[Any, Any, Any]) -> Response[None]:
+    """End the session that this request was made in."""
+    credential = credential_of(request.scope)
+    assert credential is not None
+    await call.core.accounts.log_out(credential.token)
+    return Response(None, status_code=204, headers={"set-cookie": set_cookie(call.core.settings, "")})
+
+
+@get("/auth/me", guards=[authenticated])
+async def me(call: Call) -> Me:
+    """Who the credential belongs to."""
+    return Me(user=call.identity.user, expires_at=call.identity.expires_at)
+
+
+router: Final = Router(path="/", route_handlers=[log_in, log_out, me], tags=["auth"])

@@ -1,0 +1,87 @@
+"""What every admin handler gets: who calls, and what may be done for him."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.params import SkipValidation
+
+from domain.authz import Capability, Principal, authorize
+from domain.errors import NotFound, Unauthenticated
+from domain.ids import NIL_APP, parse_uuid
+from domain.statements import load_sql
+from runtime.accounts import Identity
+from runtime.admin.writing import Acting
+from web.core import Core
+from web.requests import request_id_of
+from web.security import identity_of, refuse_forgery, renew_cookie
+
+_SQL: Final = load_sql("web.admin", "call.sql")
+
+
+class AppRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An app as its path names it."""
+
+    app_id: UUID
+    name: str
+    slug: str
+
+
+class AdminCall:
+    """One authenticated request. `principal` was checked in the database for it; `acting` is who its changes are made by."""
+
+    def __init__(self, core: Core, identity: Identity, request_id: str) -> None:
+        self.core = core
+        self.identity = identity
+        self.principal: Principal = identity.principal
+        self.acting = Acting(identity.principal.actor, request_id)
+
+    def require(self, capability: Capability, app_id: UUID | None = None) -> None:
+        """Return when the principal may do this (in the app, or with None in the instance). Raises NotFound for what he may not see, Forbidden."""
+        authorize(self.principal, capability, app_id)
+
+    async def app(self, reference: str, capability: Capability) -> AppRow:
+        """The app of an id or slug, if the principal has the capability there. A missing app and one that he may not see are the same NotFound."""
+        found = await self._find_app(reference)
+        missing = NotFound("there is no such app", code="app_not_found")
+        if found is None:
+            raise missing
+        try:
+            self.require(capability, found.app_id)
+        except NotFound:
+            raise missing from None
+        return found
+
+    async def _find_app(self, reference: str) -> AppRow | None:
+        app_id = parse_uuid(reference)
+        sql, argument = (_SQL["app_by_slug"], reference) if app_id is None else (_SQL["app_by_id"], app_id)
+        rows = await self.core.reader.fetch(sql, argument)
+        return None if not rows or rows[0]["app_id"] == NIL_APP else AppRow(app_id=rows[0]["app_id"], name=rows[0]["name"], slug=rows[0]["slug"])
+
+
+Call = NamedDependency[SkipValidation[AdminCall]]
+"""How handlers ask for it: `async def handler(call: Call, ...)`."""
+
+
+async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard before every admin handler but login: nothing of the body is read for whoever is not let in. Raises Unauthenticated, Forbidden."""
+    del handler
+    core: Core = connection.app.state.core
+    identity = await identity_of(core.accounts, connection.scope)
+    if identity is None:
+        raise Unauthenticated
+    refuse_forgery(connection.scope, core.settings)
+    connection.state.identity = identity
+    if identity.extended:
+        renew_cookie(connection.scope, core.settings)
+
+
+async def provide_call(request: Request[Any, Any, Any]) -> AdminCall:
+    """The dependency behind `Call`."""
+    return AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope))

@@ -1,0 +1,30 @@
+"""The one place where the resources of the control plane are registered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from litestar import Router
+from litestar.di import Provide
+
+from web.admin import auth
+from web.admin.call import authenticated, provide_call
+from web.bodies import JsonBody
+
+_PREFIX: Final = "/api/v1/admin"
+
+ROUTERS: Final[Sequence[Router]] = ()
+"""Everything that takes an authenticated caller."""
+
+
+def admin_router() -> Router:
+    """The control plane. `auth` brings its own guards: login has none."""
+    guarded = Router(path="/", route_handlers=list(ROUTERS), guards=[authenticated])
+    return Router(
+        path=_PREFIX,
+        route_handlers=[auth.router, guarded],
+        dependencies={"call": Provide(provide_call)},
+        dto=JsonBody,
+        return_dto=None,
+    )

@@ -1,0 +1,37 @@
+"""What the web needs of the rest of PiCloud; the composition root builds an object of this shape."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from adapters.postgres.log import PgLog
+from domain.clock import Clock
+from domain.ports import Appender, Reader
+from domain.sandbox import Sandbox
+from runtime.accounts import Accounts
+from runtime.directory import Directory
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+
+
+class Core(Protocol):
+    """Everything a handler may use. `log` is for reading history, `appender` for adding to it."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def log(self) -> PgLog: ...
+    @property
+    def appender(self) -> Appender: ...
+    @property
+    def reader(self) -> Reader: ...
+    @property
+    def sandbox(self) -> Sandbox: ...
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def directory(self) -> Directory: ...
+    @property
+    def metrics(self) -> Metrics: ...

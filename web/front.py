@@ -1,0 +1,140 @@
+"""The front: every request passes here first.
+
+It gives the request its id, refuses what no handler should see, picks the plane, and logs and counts the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+
+from domain.errors import Malformed, PiCloudError, TooLarge
+from runtime.metrics import Metrics
+from web.paths import canonical_path
+from web.problems import problem, translate
+from web.requests import choose_request_id, request_id_of
+from web.security import add_renewed_cookie, header
+from web.system import PATHS
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_DATA_PLANE_API: Final = ("/api/v1/execute/", "/api/v1/executions/")
+_ONCE: Final = (b"host", b"content-length", b"content-type", b"authorization", b"origin")
+_MAX_LENGTH_DIGITS: Final = 18
+
+log = structlog.get_logger(__name__)
+
+
+class Front:
+    """An ASGI app over two others: `control` (REST and system) and `data` (scripts)."""
+
+    def __init__(self, control: App, data: App, metrics: Metrics, max_body_bytes: int) -> None:
+        self._control = control
+        self._data = data
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI. Web sockets are refused."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = choose_request_id(header(scope, b"x-request-id"))
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        answer = _Answer(send, scope)
+        started = perf_counter()
+        plane = "data"
+        try:
+            path = self._check(scope)
+            if path in PATHS or (path.startswith("/api/") and not path.startswith(_DATA_PLANE_API)):
+                plane = "control"
+                await self._control(_for_control(scope, path), receive, answer.send)
+            else:
+                await self._data(scope, receive, answer.send)
+        except Exception as error:
+            refusal = translate(error, request_id)
+            if answer.status:
+                log.warning("answer_broken_off", request_id=request_id, code=refusal.code)
+                raise
+            await answer.refuse(refusal)
+        finally:
+            self._note(scope, plane, answer.status, perf_counter() - started, request_id)
+
+    def _check(self, scope: Scope) -> str:
+        """The request's canonical path. Raises Malformed or TooLarge for what is refused on either plane."""
+        path = canonical_path(scope["raw_path"])
+        seen = [name for name, _ in scope["headers"] if name in _ONCE]
+        repeated = next((name for name in seen if seen.count(name) > 1), None)
+        if repeated is not None:
+            raise Malformed(f"the header {repeated.decode()} may stand only once", field=repeated.decode())
+        length = header(scope, b"content-length")
+        if length is not None:
+            _check_length(length, self._max_body_bytes)
+        return path
+
+    def _note(self, scope: Scope, plane: str, status: int, seconds: float, request_id: str) -> None:
+        """The query is left out: it may hold tokens."""
+        self._metrics.responded(plane, status, seconds)
+        level = log.debug if scope["path"] in PATHS else log.info
+        duration_ms = round(seconds * 1000, 2)
+        level("http_request", method=scope["method"], path=scope["path"], status=status, duration_ms=duration_ms, request_id=request_id)
+
+
+class _Answer:
+    """The way back: notes the status (0 until there is one), adds what the front has settled, and leaves out the body of an answer to HEAD."""
+
+    def __init__(self, send: Send, scope: Scope) -> None:
+        self._send = send
+        self._scope = scope
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """See ASGI's `send`."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"x-request-id"]
+            headers.append((b"x-request-id", request_id_of(self._scope).encode()))
+            add_renewed_cookie(headers, self._scope)
+            message = {**message, "headers": headers}
+        elif self._scope["method"] == "HEAD" and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def refuse(self, error: PiCloudError) -> None:
+        """Answer with a problem document."""
+        status, headers, body = problem(error)
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _check_length(text: str, most: int) -> None:
+    if not (text.isascii() and text.isdigit()):
+        raise Malformed("content-length is not a number", field="content-length")
+    if len(text) > _MAX_LENGTH_DIGITS or int(text) > most:
+        raise TooLarge(f"the body may have at most {most} bytes", max_body_bytes=most)
+
+
+def _for_control(scope: Scope, path: str) -> Scope:
+    """The request as Litestar routes it: the path still encoded, and HEAD as GET."""
+    return {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """The life of the process is the composition root's affair; servers only want to be answered."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

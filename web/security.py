@@ -1,0 +1,143 @@
+"""Who sends a request: from the `Authorization` header or the session cookie to a principal.
+
+A request that carries both is judged by its header. The cookie alone does not prove that its bearer's own page sent the request, so a change by cookie must
+also come with an `Origin` of this host, which browsers set and pages cannot forge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from domain.authz import Principal
+from domain.errors import Forbidden
+from runtime.accounts import Accounts, Identity
+from runtime.settings import Settings
+
+SESSION_COOKIE: Final = "picloud_session"
+COOKIE_PATH: Final = "/"
+
+_RENEWED: Final = "renewed_cookie"
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A token as it came; empty when the `Authorization` header holds none. Its repr does not show it."""
+
+    token: str
+    by_cookie: bool
+
+    def __repr__(self) -> str:
+        return f"Credential(by_cookie={self.by_cookie})"
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str | None:
+    """A request header's first value; names are lower case."""
+    headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
+def credential_of(scope: Mapping[str, Any]) -> Credential | None:
+    """What the request shows; None when it shows nothing."""
+    authorization = header(scope, b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.strip().partition(" ")
+        return Credential(token.strip() if scheme.lower() == "bearer" else "", by_cookie=False)
+    for key, value in scope["headers"]:
+        if key == b"cookie" and (token := _cookie(value.decode("latin-1"))):
+            return Credential(token, by_cookie=True)
+    return None
+
+
+async def identity_of(accounts: Accounts, scope: Mapping[str, Any]) -> Identity | None:
+    """Whom the request's credential belongs to, asked of the database; None without one and for one that is not valid."""
+    credential = credential_of(scope)
+    return None if credential is None else await accounts.authenticate(credential.token)
+
+
+async def principal_of(accounts: Accounts, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
+    """The principal of a request on the data plane; None is an anonymous one (or an invalid credential, or a cookie that another site's page may have sent).
+
+    `changes` says whether the request changes state; by default its method tells. Without a credential nothing is asked of the database.
+    """
+    credential = credential_of(scope)
+    if credential is None or (credential.by_cookie and not comes_from_here(scope, settings, changes=changes)):
+        return None
+    identity = await accounts.authenticate(credential.token)
+    return None if identity is None else identity.principal
+
+
+def refuse_forgery(scope: Mapping[str, Any], settings: Settings, *, changes: bool | None = None) -> None:
+    """Raise Forbidden for a change by cookie that does not come from a page of this host."""
+    credential = credential_of(scope)
+    if credential is not None and credential.by_cookie and not comes_from_here(scope, settings, changes=changes):
+        raise Forbidden("a change by cookie must come with an Origin of this host", code="foreign_origin", field="origin")
+
+
+def comes_from_here(scope: Mapping[str, Any], settings: Settings, *, changes: bool | None = None) -> bool:
+    """Whether a request is harmless by its method, or its `Origin` is this host or the public base URL."""
+    if not (scope["method"] not in _SAFE if changes is None else changes):
+        return True
+    origin = _netloc(header(scope, b"origin") or "")
+    if origin is None:
+        return False
+    public = _netloc(settings.http.public_base_url or "")
+    scheme = origin[0]
+    return origin in (public, _netloc(f"{scheme}://{header(scope, b'host') or ''}"))
+
+
+def set_cookie(settings: Settings, token: str) -> str:
+    """The `Set-Cookie` value of a session; an empty token removes it."""
+    max_age_s = settings.session.ttl_s if token else 0
+    parts = [f"{SESSION_COOKIE}={token}", f"Path={COOKIE_PATH}", f"Max-Age={max_age_s}", "HttpOnly", "SameSite=Lax"]
+    return "; ".join([*parts, "Secure"] if _is_secure(settings) else parts)
+
+
+def renew_cookie(scope: Any, settings: Settings) -> None:
+    """Let the answer set the cookie again, because its session lives longer now. Without effect for a request without the cookie."""
+    credential = credential_of(scope)
+    if credential is not None and credential.by_cookie:
+        scope["state"][_RENEWED] = set_cookie(settings, credential.token)
+
+
+def add_renewed_cookie(headers: list[tuple[bytes, bytes]], scope: Mapping[str, Any]) -> None:
+    """Do what `renew_cookie` has asked for, unless the answer sets a cookie itself (logout)."""
+    renewed = scope["state"].get(_RENEWED)
+    if renewed is not None and all(name.lower() != b"set-cookie" for name, _ in headers):
+        headers.append((b"set-cookie", renewed.encode()))
+
+
+def without_session(cookies: str) -> str:
+    """A `Cookie` header as scripts may see it: without the session."""
+    kept = [part for part in cookies.split(";") if part.partition("=")[0].strip() != SESSION_COOKIE]
+    return ";".join(kept).strip()
+
+
+def _cookie(cookies: str) -> str:
+    """The session's token among cookies. Not `SimpleCookie`: it drops everything after the first thing that it does not understand."""
+    for part in cookies.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == SESSION_COOKIE:
+            return value.strip()
+    return ""
+
+
+def _is_secure(settings: Settings) -> bool:
+    chosen = settings.session.cookie_secure
+    return chosen == "always" or (chosen == "auto" and (settings.http.public_base_url or "").startswith("https://"))
+
+
+def _netloc(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an http(s) URL; None for anything else (`null`, an empty text)."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
+        return None
+    return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
