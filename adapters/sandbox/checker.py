@@ -27,7 +27,7 @@ _UNKNOWN_PLACE: Final = (1, 1)
 
 
 def check_source(kind: ScriptKind, script: Source, modules: tuple[Source, ...], open_pool: Callable[[], Monty]) -> list[Diagnostic]:
-    """All findings, in the order of their lines. Blocks. Raises MontyError when no process can be started."""
+    """All findings, in the order of their lines. Blocks. Raises MontyError or OSError when no process can be started."""
     tree = parse(script.source)
     if isinstance(tree, Diagnostic) and tree.code != "invalid-syntax":
         return [tree]

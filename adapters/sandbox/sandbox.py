@@ -88,7 +88,7 @@ class MontySandbox:
             raise Unavailable("too many checks are waiting", retry_after_s=5.0) from None
         try:
             return await self._check_thread.run(lambda: check_source(kind, script, modules, self._check_pool))
-        except MontyError as error:
+        except (MontyError, OSError, RuntimeError) as error:
             raise Unavailable("no process for the check could be started", retry_after_s=1.0) from error
         finally:
             self._checking.release()

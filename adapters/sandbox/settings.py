@@ -44,8 +44,8 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def in_flight(self) -> int:
-        """Runs that hold a worker at once, never more than there are workers."""
-        return min(self.runs or 4 * self.threads, self.warm_workers)
+        """Runs that hold a worker at once, never more than there are workers. Two for each thread keep it busy during host calls; more only cost."""
+        return min(self.runs or 2 * self.threads, self.warm_workers)
 
     @property
     def run_address_space_bytes(self) -> int:

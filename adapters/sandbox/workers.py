@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic_monty import Monty, MontyError
 
 from adapters.sandbox.settings import SandboxSettings
+from domain.errors import Unavailable
 
 
 class Worker:
@@ -27,7 +28,7 @@ class Worker:
         return self
 
     def pool(self) -> Monty:
-        """The pool of one process behind this worker, started at the first use."""
+        """The pool of one process behind this worker, started at the first use. Raises Unavailable when it does not start."""
         if self._previous is not None:
             self._previous.close()
             self._previous = None
@@ -40,7 +41,10 @@ class Worker:
                 feed_duration_limit_grace=self._settings.kill_grace_s,
                 turn_duration_limit_grace=self._settings.kill_grace_s,
             )
-            pool.__enter__()
+            try:
+                pool.__enter__()
+            except (OSError, RuntimeError, MontyError) as error:
+                raise Unavailable("no sandbox worker could be started", retry_after_s=1.0) from error
             self._pool = pool
         return self._pool
 

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from adapters.sandbox import MontySandbox, SandboxSettings, open_sandbox
-from domain.sandbox import Call, Limits, RunResult
+from domain.errors import Unavailable
+from domain.sandbox import Call, Limits, RunResult, Source
 from tests.adapters.sandbox_support import APP, OTHER_APP, KvHost, answer, handler, job, returned
 
 pytestmark = pytest.mark.anyio
@@ -231,3 +232,13 @@ async def test_many_runs_of_many_apps_at_once(sandbox: MontySandbox) -> None:
         for number in range(60):
             tasks.start_soon(one, number)
     assert [returned(result) for result in results] == [21] * 60
+
+
+async def test_without_a_binary_the_sandbox_says_that_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONTY_BIN", "/nonexistent/monty")
+    async with open_sandbox(SandboxSettings(slots=1)) as sandbox:
+        with pytest.raises(Unavailable):
+            await answer(sandbox, "return 1")
+        with pytest.raises(Unavailable):
+            await sandbox.check("module", Source("main", "X = 1"))
+        assert not any(sandbox.status().hardening.values())
