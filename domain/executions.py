@@ -1,7 +1,7 @@
 """Queued executions: requests accepted into the outbox, and what became of every outbox row.
 
-An execution that HTTP or a trigger has queued is a stream `execution:<id>`. Its outcome and its effects are one unit under its claim's fence. A synchronous request leaves no
-event here unless its caller had gone.
+An execution that HTTP or a trigger has queued is a stream `execution:<id>`. Its outcome and its effects are one unit under its claim's fence. A
+synchronous request leaves no event here unless its caller had gone.
 """
 
 from __future__ import annotations

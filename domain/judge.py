@@ -1,7 +1,7 @@
 """Judging units in the log's order: pure, so that the same rules hold wherever the states came from.
 
-A `Judge` holds the states of one app's streams at its head. Units are judged one after another; each sees the events of the accepted ones before it, and a refused one leaves
-no trace.
+A `Judge` holds the states of one app's streams at its head. Units are judged one after another; each sees the events of the accepted ones before it, and a
+refused one leaves no trace.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ class Rules:
         return last is None or not self.exists[type(last)](last, now)
 
 
-class Head(msgspec.Struct, frozen=True):
-    """Where an app's log ends."""
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an app's log ends. `epoch` changes when batches that were judged at this position must no longer be committed."""
 
     position: int
     last_recorded_at: datetime
     closed: bool = False
+    epoch: int = 0
 
 
 class Judge:
@@ -67,8 +68,8 @@ class Judge:
         events: list[Recorded] = []
         for change in unit.changes:
             self._apply(unit, change, pending, events)
-        if len(events) > MAX_UNIT_EVENTS:
-            raise Invalid(f"a unit may append at most {MAX_UNIT_EVENTS} events, not {len(events)}", code="unit_too_large")
+            if len(events) > MAX_UNIT_EVENTS:
+                raise Invalid(f"a unit may append at most {MAX_UNIT_EVENTS} events", code="unit_too_large")
         return tuple(events)
 
     def accept(self, events: Iterable[Recorded]) -> None:
@@ -111,6 +112,6 @@ class Judge:
             raise VersionConflict(f"expected version {expect}, found {stream.version}", stream=name, expected=expect, found=stream.version)
 
 
-def streams_of(unit: Unit) -> set[str]:
+def streams_of(unit: Unit) -> frozenset[str]:
     """Every stream that judging this unit needs."""
-    return {read.stream for read in unit.reads}.union(change.effect.stream for change in unit.changes)
+    return frozenset([change.effect.stream for change in unit.changes] + [read.stream for read in unit.reads])

@@ -1,7 +1,7 @@
 """Key-value entries: `kv:<collection>:<key>` streams.
 
-An entry exists when its last event is a `KvSet` whose expiry has not come. Expiry is an event too: whoever writes to an expired entry appends `KvExpired` first,
-and the sweeper appends it for entries that nobody touches. Versions go on after a delete, so a version never names two values.
+An entry exists when its last event is a `KvSet` whose expiry has not come. Expiry is an event too: whoever writes to an expired entry appends
+`KvExpired` first, and the sweeper appends it for entries that nobody touches. Versions go on after a delete, so a version never names two values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Uniqueness across streams, and guards.
 
-A name that may be used once (a script's in its app, a slug, a user name, a domain) is a stream `name:<kind>:<casefolded>`: whoever claims it expects it absent. A guard is a
-stream that every change to some set expects at an exact version and moves on, so that two changes which are each valid alone cannot both happen.
+A name that may be used once (a script's in its app, a slug, a user name, a domain) is a stream `name:<kind>:<casefolded>`: whoever claims it expects it
+absent. A guard is a stream that every change to some set expects at an exact version and moves on, so that two changes which are each valid alone cannot
+both happen.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from domain.events import Recorded
-from domain.units import Unit
+from domain.units import Read, Unit
 
 
 class Reader(Protocol):
@@ -22,4 +24,12 @@ class Appender(Protocol):
 
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """All of the unit or none; its events once they are durable. Raises a PiCloudError that refuses it."""
+        ...
+
+
+class CheckReads(Protocol):
+    """Checks a read set that no unit will check."""
+
+    async def __call__(self, app_id: UUID, reads: Sequence[Read], now: datetime) -> None:
+        """Return when all of it holds at one moment; raises ReadConflict otherwise."""
         ...

@@ -107,14 +107,15 @@ class RawEffect(msgspec.Struct, frozen=True):
     args: tuple[Any, ...]
 
 
-Ending = Literal["returned", "aborted", "raised", "invalid", "timed_out", "budget", "crashed"]
+Ending = Literal["returned", "aborted", "raised", "invalid", "timed_out", "budget", "crashed", "contention"]
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended.
 
     `returned`: `reply` is the answer and `effects` what it wants to happen. `aborted`: `reply` alone. `raised`, `invalid` (does not compile), `timed_out`,
-    `budget` (memory, host calls, output, recursion), `crashed` (the worker died): `error` says why. Logs are there in every case.
+    `budget` (memory, host calls, output, recursion), `crashed` (the worker died), `contention` (the executor gave up on conflicts, the sandbox never says
+    so): `error` says why. Logs are there in every case.
     """
 
     ending: Ending

@@ -1,7 +1,8 @@
 """Units: what is appended together, all of it or none, and how a unit is judged under the log's order.
 
-A `Change` is an effect on one stream with what it expects of that stream. Effects are decided at the head of the log: `decide(effect, last event, now)` returns the
-events, so `increment` gets its value there and `set` becomes insert or update there. Whatever a unit has read stands in `reads` and must still hold.
+A `Change` is an effect on one stream with what it expects of that stream. Effects are decided at the head of the log: `decide(effect, last event, now)`
+returns the events, so `increment` gets its value there and `set` becomes insert or update there. Whatever a unit has read stands in `reads` and must still
+hold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """JSON values as PiCloud stores them: checked once where they enter, then carried as canonical bytes.
 
-Refused, because a store or a reader further on would have to: NaN and infinities, NUL and lone surrogates in strings (PostgreSQL's text takes neither), depth over 64, and
-whatever is not JSON. Integers of any size pass.
+Refused, because a store or a reader further on would have to: NaN and infinities, NUL and lone surrogates in strings (PostgreSQL's text takes neither),
+depth over 64, and whatever is not JSON. Integers of any size pass.
 """
 
 from __future__ import annotations

@@ -52,3 +52,20 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || left(digest, 3) || 'a' || substr(digest, 4, 3) || substr(digest, 7, 12))::uuid
     FROM md5(app_id::text || cause::text || trigger_id::text) AS digest
 $$;
+
+-- Partitions of execution_records are named by their day (UTC) and made, or dropped whole, by these.
+CREATE FUNCTION picloud_ensure_records_partition(day date) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE TABLE IF NOT EXISTS %I PARTITION OF execution_records FOR VALUES FROM (%L) TO (%L)',
+        'execution_records_' || to_char(day, 'YYYYMMDD'), day::text || 'T00:00:00Z', (day + 1)::text || 'T00:00:00Z'
+    );
+EXCEPTION WHEN duplicate_table OR unique_violation THEN
+    NULL; -- another process made it at the same instant
+END
+$$;
+CREATE FUNCTION picloud_drop_records_partition(day date) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('DROP TABLE IF EXISTS %I', 'execution_records_' || to_char(day, 'YYYYMMDD'));
+END
+$$;

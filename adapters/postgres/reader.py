@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import asyncpg
 
@@ -15,9 +16,10 @@ class PgReader:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Mapping[str, Any]]:
         """The rows of a query. Raises Unavailable when the database is away."""
         try:
-            return await self._pool.fetch(sql, *args)
+            # Records are mappings in all but the stub.
+            return cast("Sequence[Mapping[str, Any]]", await self._pool.fetch(sql, *args))
         except LOST as error:
             raise unavailable(error) from error

@@ -1,7 +1,7 @@
 """The projection `outbox`: which executions are still to be run, derived from the log alone.
 
-An event that matches a trigger enabled at its position, an accepted request and a replay add a row; an outcome reschedules or removes it. The claim (`worker_id`, `fence`) is not
-derived: the reactor writes it.
+An event that matches a trigger enabled at its position, an accepted request and a replay add a row; an outcome reschedules or removes it. The claim
+(`worker_id`, `fence`) is not derived: the reactor writes it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def _round(group: _Round) -> Stages:
 
 
 def _ends_own_rows(group: _Round) -> bool:
-    """Whether an outcome may end a row of the same round. So it is in the pages of a rebuild; a live outcome follows a claim, which follows the row's commit."""
+    """Whether an outcome may end a row of the same round.
+
+    So it is in the pages of a rebuild; a live outcome follows a claim, which follows the row's commit.
+    """
     replays = {recorded.event.replay.execution_id for recorded in group.causes if isinstance(recorded.event, DeadLetterResolved) and recorded.event.replay}
     return any(
         recorded.event.task.cause_position >= group.first_position[recorded.app_id] or recorded.event.task.execution_id in replays

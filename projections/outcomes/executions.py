@@ -22,7 +22,10 @@ _SQL: Final = load_sql("projections.outcomes", "executions.sql")
 
 
 class Executions:
-    """Table `executions`. `status`: queued, retrying, succeeded, failed, dead_lettered, skipped or abandoned; details are in the event at `outcome_position`."""
+    """Table `executions`. `status`.
+
+    Queued, retrying, succeeded, failed, dead_lettered, skipped or abandoned; details are in the event at `outcome_position`.
+    """
 
     name = "executions"
     version = 1

@@ -25,8 +25,9 @@ SELECT * FROM unnest(
     $13::timestamptz[]
 )
 ON CONFLICT (app_id, execution_id) DO UPDATE
-SET status = excluded.status, script_version = excluded.script_version, outcome_position = excluded.outcome_position, attempt = excluded.attempt,
-    updated_at = excluded.updated_at
+SET status = excluded.status, source = excluded.source, script_id = excluded.script_id, script_version = excluded.script_version,
+    trigger_id = excluded.trigger_id, cause_position = excluded.cause_position, outcome_position = excluded.outcome_position, attempt = excluded.attempt,
+    correlation_id = excluded.correlation_id, depth = excluded.depth, updated_at = excluded.updated_at
 
 -- name: retain
 DELETE FROM executions

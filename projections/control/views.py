@@ -1,0 +1,75 @@
+"""What dispatch needs of the control tables, read whole: the hosts of all apps, and the scripts and routes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from domain.hosts import DomainTable
+from domain.ports import Reader
+from domain.routing import Route, RouteTable
+from domain.sandbox import Limits, ScriptKind
+from domain.statements import load_sql
+
+_SQL: Final = load_sql("projections.control", "views.sql")
+
+
+class ScriptView(msgspec.Struct, frozen=True, kw_only=True):
+    """A script as it would run now."""
+
+    id: UUID
+    name: str
+    kind: ScriptKind
+    source: str
+    version: int
+    timeout_s: float
+    limits: Limits
+
+
+class AppView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one app would run now: its scripts by id, its modules' sources by name, its routes compiled."""
+
+    app_id: UUID
+    scripts: dict[UUID, ScriptView]
+    modules: dict[str, ScriptView]
+    routes: RouteTable
+
+
+async def read_hosts(reader: Reader) -> DomainTable:
+    """Every app's `<slug>.localhost` and the hosts it claims."""
+    rows = await reader.fetch(_SQL["hosts"])
+    claims = {row["pattern"]: row["app_id"] for row in rows if row["pattern"] is not None}
+    return DomainTable.compile(claims, {row["slug"]: row["app_id"] for row in rows})
+
+
+async def read_app(reader: Reader, app_id: UUID) -> AppView:
+    """An app's scripts and routes. Of an unknown app: none."""
+    scripts = [_script(row) for row in await reader.fetch(_SQL["scripts"], app_id)]
+    routes = [msgspec.json.decode(row["route"], type=Route) for row in await reader.fetch(_SQL["routes"], app_id)]
+    return AppView(
+        app_id=app_id,
+        scripts={script.id: script for script in scripts},
+        modules={script.name: script for script in scripts if script.kind == "module"},
+        routes=RouteTable.compile(routes),
+    )
+
+
+async def app_of_script(reader: Reader, script_id: UUID) -> UUID | None:
+    """The app that a script belongs to."""
+    rows = await reader.fetch(_SQL["app_of_script"], script_id)
+    return rows[0]["app_id"] if rows else None
+
+
+def _script(row: Mapping[str, Any]) -> ScriptView:
+    return ScriptView(
+        id=row["script_id"],
+        name=row["name"],
+        kind=row["kind"],
+        source=row["source"],
+        version=row["source_version"],
+        timeout_s=row["timeout_s"],
+        limits=msgspec.json.decode(row["limits"], type=Limits),
+    )

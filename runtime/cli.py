@@ -1,0 +1,117 @@
+"""The command `picloud`.
+
+Serve, rebuild, verify. Settings come from the environment; the flags of `serve` stand for the variables that people change by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+import anyio
+
+from adapters.postgres.embedded import open_embedded
+from domain.errors import PiCloudError
+from runtime.database import prepare_database
+from runtime.logging import configure_logging
+from runtime.server import BuildApp, serve
+from runtime.settings import Settings, load_settings, settings_help
+from runtime.supervisor import supervise
+from runtime.upkeep import rebuild, verify
+from runtime.welcome import Welcome
+
+T = TypeVar("T")
+
+WORKER_OF: Final = "PICLOUD_INTERNAL_WORKER"
+"""Set for the processes that `--workers` starts: the parent has the database open and prepared."""
+
+
+def run(build_app: BuildApp, argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status. `build_app` makes the web application of a platform."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = load_settings(_environment(arguments))
+        configure_logging(settings.log)
+        match arguments.command:
+            case "serve":
+                return _serve(settings, build_app)
+            case "rebuild":
+                with _database(settings) as dsn:
+                    return _anyio(rebuild, dsn, arguments.names)
+            case _:
+                with _database(settings) as dsn:
+                    return _anyio(verify, dsn, arguments.names)
+    except PiCloudError as error:
+        print(f"picloud: {error.detail}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(settings: Settings, build_app: BuildApp) -> int:
+    if WORKER_OF in os.environ:
+        return _worker(settings, build_app)
+    with _database(settings) as dsn:
+        _anyio(prepare_database, dsn)
+        if settings.process.workers > 1:
+            return supervise(dsn, settings, WORKER_OF)
+        welcome = Welcome(settings, embedded=settings.pg.url is None)
+        _anyio(serve, dsn, settings, build_app, welcome.prepare, welcome.show)
+    return 0
+
+
+def _worker(settings: Settings, build_app: BuildApp) -> int:
+    """One of several equal processes: the first of them, by the log's verdict, bootstraps; all of them serve."""
+    welcome = Welcome(settings, embedded=False, quiet=os.environ[WORKER_OF] != "0")
+    if settings.pg.url is None:
+        raise PiCloudError("a worker needs DATABASE_URL")
+    _anyio(serve, settings.pg.url.value, settings, build_app, welcome.prepare, welcome.show)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="picloud", description="A self-hosted serverless backend: every mutation is an event in an append-only log.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serving = commands.add_parser(
+        "serve",
+        help="serve HTTP, run triggers and schedules",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"environment variables:\n\n{settings_help()}",
+    )
+    for flag in _FLAGS:
+        serving.add_argument(flag, metavar=flag.removeprefix("--").upper(), help=f"the same as {_FLAGS[flag]}")
+    for name, text in (("rebuild", "rebuild read models from the log while traffic flows"), ("verify", "compare read models with the log, row by row")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("names", nargs="*", metavar="NAME", help="projections; all when none is named")
+    return parser
+
+
+_FLAGS: Final[Mapping[str, str]] = {"--bind": "PICLOUD_BIND", "--workers": "PICLOUD_WORKERS", "--roles": "PICLOUD_ROLES", "--data-dir": "PICLOUD_DATA_DIR"}
+
+
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """The environment with the flags that were given."""
+    environment = {name: value for name, value in os.environ.items() if name != WORKER_OF}
+    for flag, variable in _FLAGS.items():
+        value = getattr(arguments, flag.removeprefix("--").replace("-", "_"), None)
+        if value is not None:
+            environment[variable] = value
+    return environment
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[str]:
+    """The database of the settings; the embedded server runs as long as the context lasts."""
+    if settings.pg.url is not None:
+        yield settings.pg.url.value
+        return
+    with open_embedded(settings.data_dir) as dsn:
+        yield dsn
+
+
+def _anyio(function: Callable[..., Awaitable[T]], *args: object) -> T:
+    return anyio.run(function, *args, backend="asyncio", backend_options={"use_uvloop": True})

@@ -1,0 +1,139 @@
+"""What this process knows of hosts, scripts and routes, and how a change of them reaches every process before its author is answered.
+
+Views are read whole and dropped when an event that touches them passes: our own commits at once, those of other processes when the tail sees them.
+Having dropped what it knew, a process acknowledges the position in `worker_tails`; `passed` waits for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import anyio
+import structlog
+
+from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved
+from domain.errors import Unavailable
+from domain.events import Event, Recorded
+from domain.hosts import DomainTable
+from domain.ids import NIL_APP
+from domain.ports import Reader
+from domain.routes import RouteCreated, RouteDeleted
+from domain.scripts import ScriptDeleted, ScriptSaved
+from domain.statements import load_sql
+from projections.control.views import AppView, read_app, read_hosts
+
+_SQL: Final = load_sql("runtime", "directory.sql")
+_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppDeleted, DomainAdded, DomainRemoved)
+_VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreated, RouteDeleted)
+_TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS)]
+_PASS_WITHIN_S: Final = 1.0
+_LOOK_EVERY_S: Final = 0.02
+
+log = structlog.get_logger(__name__)
+
+
+class Directory:
+    """The views of this process. `changed` is called with each commit of this process, `moved` with each head that another one has moved."""
+
+    def __init__(self, reader: Reader, worker_id: UUID, dead_after_s: float) -> None:
+        self._reader = reader
+        self._worker_id = worker_id
+        self._dead_after_s = dead_after_s
+        self._hosts: DomainTable | None = None
+        self._views: dict[UUID, AppView] = {}
+        self._generation = 0
+        self._followed: dict[UUID, int] = {}
+        self._moves: dict[UUID, int] = {}
+        self._moved = anyio.Event()
+
+    async def app_of_host(self, host: str) -> UUID | None:
+        """The app that answers for a canonical host."""
+        while self._hosts is None:
+            generation = self._generation
+            await self._set_baseline(NIL_APP)
+            hosts = await read_hosts(self._reader)
+            if generation == self._generation:
+                self._hosts = hosts
+        return self._hosts.match(host)
+
+    async def view(self, app_id: UUID) -> AppView:
+        """The app's scripts and routes, never older than the last change that this process has seen."""
+        while True:
+            view = self._views.get(app_id)
+            if view is not None:
+                return view
+            generation = self._generation
+            await self._set_baseline(app_id)
+            view = await read_app(self._reader, app_id)
+            if generation == self._generation:
+                self._views[app_id] = view
+
+    def changed(self, events: Sequence[Recorded]) -> None:
+        """Forget what these events have made stale."""
+        for recorded in events:
+            if isinstance(recorded.event, _VIEWS):
+                self._forget(recorded.app_id)
+            elif isinstance(recorded.event, _HOSTS):
+                self._forget(NIL_APP)
+
+    def moved(self, app_id: UUID, position: int) -> None:
+        """Another process has appended to an app; `run` looks at what."""
+        self._moves[app_id] = max(self._moves.get(app_id, 0), position)
+        self._moved.set()
+
+    async def run(self) -> None:
+        """Follow other processes' changes until cancelled."""
+        while True:
+            await self._moved.wait()
+            self._moved = anyio.Event()
+            moves, self._moves = self._moves, {}
+            for app_id, position in moves.items():
+                await self._follow(app_id, position)
+
+    async def passed(self, app_id: UUID, position: int, recorded_at: datetime) -> None:
+        """Return when every live process has passed a change, or after a second.
+
+        Whoever is slower than that is told the truth by the database when it looks.
+        """
+        with anyio.move_on_after(_PASS_WITHIN_S):
+            while await self._behind(app_id, position, recorded_at):  # noqa: ASYNC110  # other processes tell the database, not us
+                await anyio.sleep(_LOOK_EVERY_S)
+
+    async def _behind(self, app_id: UUID, position: int, recorded_at: datetime) -> bool:
+        rows = await self._reader.fetch(_SQL["behind"], app_id, position, self._worker_id, self._dead_after_s, recorded_at)
+        return bool(rows[0]["behind"])
+
+    async def _follow(self, app_id: UUID, position: int) -> None:
+        """Drop views if something between the last look and `position` touches them, then acknowledge it."""
+        after = self._followed.get(app_id)
+        try:
+            if after is None:
+                # Nothing of this app was ever read here, so nothing can be stale.
+                changed = position
+            else:
+                rows = await self._reader.fetch(_SQL["control_between"], app_id, after, position, _TOPICS)
+                changed = rows[0]["position"]
+            if changed is not None:
+                self._forget(app_id)
+                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, changed)
+        except Unavailable:
+            self.moved(app_id, position)
+            await anyio.sleep(_LOOK_EVERY_S)
+            return
+        self._followed[app_id] = max(after or 0, position)
+
+    async def _set_baseline(self, app_id: UUID) -> None:
+        """Before an app is first read: whatever comes after its head of now must be looked at."""
+        if app_id not in self._followed:
+            rows = await self._reader.fetch(_SQL["head"], app_id)
+            self._followed.setdefault(app_id, rows[0]["position"] if rows else 0)
+
+    def _forget(self, app_id: UUID) -> None:
+        self._generation += 1
+        if app_id == NIL_APP:
+            self._hosts = None
+        else:
+            self._views.pop(app_id, None)

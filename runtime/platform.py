@@ -1,0 +1,195 @@
+"""The composition root: everything is opened here, in order, handed to what needs it, and closed in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+import anyio
+import asyncpg
+import msgspec
+from uuid_utils.compat import uuid7
+
+from adapters.postgres.connect import open_pool
+from adapters.postgres.keys import Keys
+from adapters.postgres.log import PgLog, open_log
+from adapters.postgres.mapper import StructMapper
+from adapters.postgres.readcheck import ReadCheck
+from adapters.postgres.reader import PgReader
+from adapters.postgres.vault import PgVault
+from adapters.sandbox import SandboxSettings, open_sandbox
+from domain.authz import Principal
+from domain.clock import Clock, utc_now
+from domain.ports import Appender
+from domain.registry import EVENTS, RULES
+from domain.sandbox import Sandbox
+from domain.scripts import Ceiling
+from projections.control.principals import principal_of_actor
+from projections.outbox.claims import Claim
+from projections.project import projector
+from projections.registry import PROJECTIONS
+from runtime.accounts import Accounts
+from runtime.directory import Directory
+from runtime.dispatch import Dispatcher
+from runtime.executor import Executor, Invocation, Outcome
+from runtime.gate import Gate
+from runtime.maintenance import Job, Maintenance, retention_job, scheduled
+from runtime.metrics import MeteredAppender, Metrics
+from runtime.presence import bury, present
+from runtime.reactor import Reactor
+from runtime.records import Records, record_of
+from runtime.requests import Requests
+from runtime.settings import Settings
+
+REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 16
+_BACKGROUND_POOL: Final = 4
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """The opened parts, for the web layer and for tests."""
+
+    settings: Settings
+    worker_id: UUID
+    pool: asyncpg.Pool
+    reader: PgReader
+    log: PgLog
+    appender: Appender
+    sandbox: Sandbox
+    directory: Directory
+    executor: Executor
+    reactor: Reactor
+    records: Records
+    gate: Gate
+    accounts: Accounts
+    vault: PgVault
+    metrics: Metrics
+    maintenance: Maintenance
+    requests: Requests
+    ceiling: Ceiling
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Platform]:
+    """Open everything on a prepared database and run this process's roles until the context ends. What was accepted by then is finished or given back."""
+    async with AsyncExitStack() as stack:
+        platform = await _compose(stack, dsn, settings, clock)
+        roles = settings.process.roles
+        await stack.enter_async_context(present(platform.reader, platform.worker_id, roles, settings.process.beat_s))
+        if "scheduler" in roles:
+            await stack.enter_async_context(scheduled(platform.pool, _jobs(platform)))
+        await stack.enter_async_context(_background(platform, reacting="reactor" in roles))
+        yield platform
+
+
+async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock) -> Platform:
+    worker_id: UUID = uuid7()
+    metrics = Metrics()
+    pool = await stack.enter_async_context(open_pool(dsn, settings.pg.pool_max))
+    reader = PgReader(pool)
+    # A claim that a crash undoes was never needed (see `projections.outbox.claims`), so claims need not wait for the disk.
+    background = PgReader(await stack.enter_async_context(open_pool(dsn, _BACKGROUND_POOL, synchronous_commit="off")))
+    codec = StructMapper(EVENTS)
+    log = await stack.enter_async_context(
+        open_log(dsn, pool, rules=RULES, codec=codec, project=projector(PROJECTIONS), clock=clock, poll_s=settings.process.tail_poll_ms / 1000)
+    )
+    appender = MeteredAppender(log, metrics)
+    sandbox = await stack.enter_async_context(open_sandbox(_sandbox_settings(settings)))
+    directory = Directory(reader, worker_id, settings.process.dead_s)
+    ceiling = _ceiling(settings)
+    executor = Executor(appender, reader, ReadCheck(reader, RULES, codec.decode), sandbox, clock)
+    records = Records(background, clock)
+    vault = PgVault(pool)
+
+    async def principal_of(actor: str) -> Principal | None:
+        return await principal_of_actor(reader, actor)
+
+    def done(held: Claim, call: Invocation, outcome: Outcome) -> None:
+        metrics.executed(outcome.ending, held.task.source, outcome.duration_s)
+        records.add(record_of(call, outcome, held.task.source, held.task.trigger_id))
+
+    dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)
+    slots = settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT
+    reactor = Reactor(log, background, dispatcher, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
+    log.on_commit(lambda events, _: directory.changed(events))
+    log.on_commit(reactor.committed)
+    log.on_commit(metrics.committed)
+    log.wakeups.on_foreign(directory.moved)
+    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
+    metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
+    return Platform(
+        settings=settings,
+        worker_id=worker_id,
+        pool=pool,
+        reader=reader,
+        log=log,
+        appender=appender,
+        sandbox=sandbox,
+        directory=directory,
+        executor=executor,
+        reactor=reactor,
+        records=records,
+        gate=gate,
+        accounts=Accounts(vault, appender, settings.session, clock),
+        vault=vault,
+        metrics=metrics,
+        maintenance=Maintenance(appender, reader, records, settings.retention, clock),
+        requests=Requests(log, appender, Keys(reader), clock),
+        ceiling=ceiling,
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def _background(platform: Platform, *, reacting: bool) -> AsyncIterator[None]:
+    """The tasks of this process; the reactor is let finish what it runs."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(platform.directory.run)
+        tasks.start_soon(platform.records.run)
+        async with anyio.create_task_group() as reactor:
+            if reacting:
+                reactor.start_soon(platform.reactor.run)
+            try:
+                yield
+            finally:
+                platform.reactor.stop()
+        tasks.cancel_scope.cancel()
+
+
+def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
+    settings = platform.settings
+
+    async def reclaim() -> None:
+        await platform.reactor.reclaim()
+        await bury(platform.reader, settings.process.dead_s)
+
+    return {
+        "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
+        "reclaim_lost_rows": (reclaim, settings.process.beat_s),
+        "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "retention": retention_job(platform.maintenance),
+    }
+
+
+def _sandbox_settings(settings: Settings) -> SandboxSettings:
+    return SandboxSettings(
+        slots=settings.sandbox.slots,
+        warm_workers=settings.sandbox.warm_workers,
+        recycle_after=settings.sandbox.recycle_runs,
+        max_memory_mib=settings.ceilings.max_memory_mib,
+    )
+
+
+def _ceiling(settings: Settings) -> Ceiling:
+    ceilings = settings.ceilings
+    return Ceiling(
+        timeout_s=ceilings.max_timeout_s,
+        async_timeout_s=ceilings.max_async_timeout_s,
+        memory_mib=ceilings.max_memory_mib,
+        host_calls=ceilings.max_host_calls,
+        output_bytes=ceilings.max_output_bytes,
+        recursion=ceilings.max_recursion,
+    )

@@ -1,0 +1,195 @@
+"""The reactor: claims due outbox rows as slots get free and runs them side by side.
+
+It is woken by commits, by the next due time, and by nothing else that ticks faster than `_LOOK_AGAIN_S`, for rows whose wake-up was lost with the process
+that owed it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+import anyio
+import anyio.abc
+import structlog
+
+from adapters.postgres.log import PgLog
+from domain.errors import FenceLost, LogClosed, OutcomeUnknown, PiCloudError, Unavailable
+from domain.events import Recorded
+from domain.ports import Reader
+from projections.outbox.claims import Claim, claim, next_due_in_s, orphans, read_triggers, release, release_all
+from projections.outbox.outbox import OUTBOX_GREW
+from runtime.dispatch import Dispatcher, Work
+from runtime.executor import Invocation, Outcome
+
+_LOOK_AGAIN_S: Final = 1.0
+_PAUSE_S: Final = 0.2
+_RECLAIM_AT_ONCE: Final = 100
+_FINISH_WITHIN_S: Final = 20.0
+
+log = structlog.get_logger(__name__)
+
+Done = Callable[[Claim, Invocation, Outcome], None]
+
+
+class Reactor:
+    """`slots` rows run at once, at most half of them (but at least one) for one app."""
+
+    def __init__(self, store: PgLog, reader: Reader, dispatcher: Dispatcher, worker_id: UUID, *, slots: int, dead_after_s: float, done: Done) -> None:
+        self._store = store
+        self._reader = reader
+        self._dispatcher = dispatcher
+        self._worker_id = worker_id
+        self._slots = slots
+        self._per_app = max(1, slots // 2)
+        self._dead_after_s = dead_after_s
+        self._done = done
+        self._running: Counter[UUID] = Counter()
+        self._wake = anyio.Event()
+        self._stopping = False
+
+    def committed(self, events: Sequence[Recorded], counts: dict[str, int]) -> None:
+        """A commit of this process: look at once when it has added rows."""
+        del events
+        if counts.get(OUTBOX_GREW):
+            self.wake()
+
+    def wake(self) -> None:
+        """Look for due rows now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim and run until stopped; then wait for what is running, a while, and give the rest back."""
+        async with anyio.create_task_group() as runs:
+            while not self._stopping:
+                self._wake = anyio.Event()
+                claimed = await self._claim()
+                if claimed:
+                    await self._start(claimed, runs)
+                    continue
+                with anyio.move_on_after(await self._idle_s()):
+                    await self._wake.wait()
+            with anyio.move_on_after(_FINISH_WITHIN_S):
+                while self._running.total():
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+            runs.cancel_scope.cancel()
+        await release_all(self._reader, self._worker_id)
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._stopping = True
+        self.wake()
+
+    async def reclaim(self) -> None:
+        """Take back the rows of workers that have stopped beating; each spends an attempt."""
+        for lost in await orphans(self._reader, self._dead_after_s, _RECLAIM_AT_ONCE):
+            work = (await self._works([lost]))[0]
+            try:
+                await self._dispatcher.lose(work)
+            except (FenceLost, LogClosed):
+                continue
+            log.warning("worker_lost", app_id=str(lost.app_id), execution_id=str(lost.task.execution_id), attempt=lost.attempt)
+
+    async def _claim(self) -> list[Claim]:
+        free = self._slots - self._running.total()
+        if free <= 0:
+            return []
+        try:
+            return await claim(self._reader, self._worker_id, free, self._running, self._per_app)
+        except Unavailable as error:
+            log.warning("claim_failed", error=error.detail)
+            await anyio.sleep(_PAUSE_S)
+            return []
+
+    async def _idle_s(self) -> float:
+        """How long nothing can be due: until a slot is free or a commit wakes us, but no longer than `_LOOK_AGAIN_S`."""
+        if self._running.total() >= self._slots:
+            return _LOOK_AGAIN_S
+        try:
+            due = await next_due_in_s(self._reader)
+        except Unavailable:
+            return _PAUSE_S
+        if due is None:
+            return _LOOK_AGAIN_S
+        # A due row that was not claimed belongs to an app that has its share already, or to somebody else's claim under way.
+        return min(due, _LOOK_AGAIN_S) if due > 0 else _PAUSE_S
+
+    async def _start(self, claimed: list[Claim], runs: anyio.abc.TaskGroup) -> None:
+        for held in claimed:
+            self._running[held.app_id] += 1
+        try:
+            works = await self._works(claimed)
+        except PiCloudError as error:
+            log.warning("claims_given_back", error=error.detail)
+            for held in claimed:
+                runs.start_soon(self._give_back, held)
+            return
+        for work in works:
+            runs.start_soon(self._run, work)
+
+    async def _run(self, work: Work) -> None:
+        held = work.claim
+        try:
+            ended = await self._dispatcher.run(work)
+        except (FenceLost, LogClosed) as error:
+            log.info("claim_lost", execution_id=str(held.task.execution_id), code=error.code)
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("outcome_not_committed", execution_id=str(held.task.execution_id), error=error.detail)
+            await self._release(held)
+        except Exception:
+            log.exception("dispatch_failed", execution_id=str(held.task.execution_id))
+            await self._fail(work)
+        else:
+            if ended is not None:
+                self._done(held, *ended)
+        finally:
+            self._leave(held)
+
+    async def _fail(self, work: Work) -> None:
+        """A fault of ours in running a row must not leave it claimed, nor be tried for ever: it spends an attempt."""
+        try:
+            await self._dispatcher.lose(work)
+        except (FenceLost, LogClosed):
+            return
+        except (Unavailable, OutcomeUnknown):
+            await self._release(work.claim)
+
+    async def _give_back(self, held: Claim) -> None:
+        try:
+            await self._release(held)
+        finally:
+            self._leave(held)
+
+    async def _release(self, held: Claim) -> None:
+        """Give a claim back, however long the database stays away: nothing stays claimed for ever."""
+        while True:
+            try:
+                await release(self._reader, held)
+            except Unavailable:
+                await anyio.sleep(_PAUSE_S)
+            else:
+                return
+
+    def _leave(self, held: Claim) -> None:
+        self._running[held.app_id] -= 1
+        if not self._running[held.app_id]:
+            del self._running[held.app_id]
+        self.wake()
+
+    async def _works(self, claimed: Sequence[Claim]) -> list[Work]:
+        """Claims with their causes and triggers, read in three queries for any number of claims."""
+        causes = await self._store.read_positions([(held.app_id, held.task.cause_position) for held in claimed])
+        triggers = await read_triggers(self._reader, [(held.app_id, held.task.trigger_id) for held in claimed if held.task.trigger_id is not None])
+        works = []
+        for held in claimed:
+            cause = causes[held.app_id, held.task.cause_position]
+            before = None
+            if cause.version > 1 and held.task.trigger_id is not None:
+                found = await self._store.read_version(cause.app_id, cause.stream, cause.version - 1)
+                before = None if found is None else found.event
+            trigger = None if held.task.trigger_id is None else triggers.get(held.task.trigger_id)
+            works.append(Work(claim=held, cause=cause, before=before, trigger=trigger))
+        return works

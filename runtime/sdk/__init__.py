@@ -1,0 +1,15 @@
+"""The host's side of the SDK: one module per service, registered here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runtime.sdk.kv import KV
+from runtime.services import HostCall, Service, ToChange
+
+SERVICES: Final[tuple[Service, ...]] = (KV,)
+
+CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}
+SLOW: Final = frozenset(name for service in SERVICES for name in service.slow)
+EFFECTS: Final[dict[str, ToChange]] = {name: effect for service in SERVICES for name, effect in service.effects.items()}
+EVENTS: Final = {service.name: service.event for service in SERVICES if service.event is not None}

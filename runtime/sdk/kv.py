@@ -1,0 +1,185 @@
+"""kv for scripts: reads join the read set, effects are checked again as if the prelude had checked nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from domain import cursors
+from domain.authz import Capability
+from domain.errors import Invalid
+from domain.events import Event
+from domain.kv import (
+    MAX_VALUE_BYTES,
+    DeleteKey,
+    IncrementKey,
+    KvDeleted,
+    KvExpired,
+    KvSet,
+    SetKey,
+    check_collection,
+    check_key,
+    check_ttl,
+    entry_stream,
+)
+from domain.units import ABSENT, Change
+from domain.values import check_json, decode_json
+from projections.kv.live import LiveEntry, get_entry, page_entries
+from runtime.services import Access, Service, as_script_error
+
+MAX_LIMIT: Final = 1000
+MAX_OVERLAY: Final = 1000
+
+
+async def kv_get(access: Access, collection: object, key: object) -> dict[str, Any] | None:
+    """`{value (JSON text), version, updated_at}`, or None when absent."""
+    access.require("kv", Capability.KV_READ)
+    try:
+        name, entry_key = check_collection(collection), check_key(key)
+    except Invalid as error:
+        raise as_script_error(error, "kv") from error
+    entry = await get_entry(access.reader, access.app_id, name, entry_key, access.now)
+    access.note(entry_stream(name, entry_key), ABSENT if entry is None else entry.version)
+    return None if entry is None else {"value": entry.value, "version": entry.version, "updated_at": _time(entry)}
+
+
+async def kv_list(access: Access, collection: object, prefix: object, limit: object, cursor: object, overlay: object) -> dict[str, Any]:
+    """A page of committed entries with this run's own changes merged in, before the limit."""
+    access.require("kv", Capability.KV_READ)
+    try:
+        name, start, count, after = _list_arguments(collection, prefix, limit, cursor)
+        changes = _overlay(overlay, start, after)
+    except Invalid as error:
+        raise as_script_error(error, "kv") from error
+    wanted = count + len(changes) + 1
+    committed = await page_entries(access.reader, access.app_id, name, start, after, access.now, wanted)
+    items = {entry.key: entry for entry in committed}
+    horizon = committed[-1].key if len(committed) == wanted else None
+    for key, change in changes.items():
+        if horizon is None or key <= horizon:
+            _merge(items, key, change, access.now)
+    page = [items[key] for key in sorted(items)]
+    for entry in page[:count]:
+        if entry.key not in changes:
+            access.note(entry_stream(name, entry.key), entry.version)
+    more = len(page) > count
+    rows = [{"key": entry.key, "value": entry.value, "version": entry.version, "updated_at": _time(entry)} for entry in page[:count]]
+    return {"items": rows, "next_cursor": cursors.encode("kv", page[count - 1].key) if more else None}
+
+
+def kv_set(access: Access, collection: object, key: object, text: object, ttl: object = None) -> Change:
+    """The effect of `set`; `text` is JSON."""
+    access.require("kv", Capability.KV_WRITE)
+    try:
+        value = msgspec.Raw(_canonical(text))
+        return Change(SetKey(collection=check_collection(collection), key=check_key(key), value=value, ttl_s=check_ttl(ttl)))
+    except Invalid as error:
+        raise as_script_error(error, "kv") from error
+
+
+def kv_delete(access: Access, collection: object, key: object) -> Change:
+    """The effect of `delete`."""
+    access.require("kv", Capability.KV_WRITE)
+    try:
+        return Change(DeleteKey(collection=check_collection(collection), key=check_key(key)))
+    except Invalid as error:
+        raise as_script_error(error, "kv") from error
+
+
+def kv_increment(access: Access, collection: object, key: object, by: object) -> Change:
+    """The effect of `increment`."""
+    access.require("kv", Capability.KV_WRITE)
+    try:
+        return Change(IncrementKey(collection=check_collection(collection), key=check_key(key), by=_number(by, "by")))
+    except Invalid as error:
+        raise as_script_error(error, "kv") from error
+
+
+def describe(event: Event, before: Event | None) -> dict[str, Any]:
+    """`ctx.event.kv`: the entry's value after the event and before it, each None when absent."""
+    if not isinstance(event, KvSet | KvDeleted | KvExpired):
+        msg = f"{event.TOPIC} is no event of kv"
+        raise TypeError(msg)
+    return {"collection": event.collection, "key": event.key, "value": _value(event), "prev": _value(before)}
+
+
+def _value(event: Event | None) -> Any:
+    return msgspec.json.decode(event.value) if isinstance(event, KvSet) else None
+
+
+def _time(entry: LiveEntry) -> str:
+    return entry.updated_at.isoformat().replace("+00:00", "Z")
+
+
+def _canonical(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise Invalid("value must be JSON text", field="value")
+    return msgspec.json.encode(decode_json(text.encode(), "value", max_bytes=MAX_VALUE_BYTES))
+
+
+def _number(value: object, field: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Invalid(f"{field} must be a number", field=field)
+    check_json(value, field)
+    return value
+
+
+def _list_arguments(collection: object, prefix: object, limit: object, cursor: object) -> tuple[str, str, int, str | None]:
+    if not isinstance(prefix, str):
+        raise Invalid("prefix must be a string", field="prefix")
+    if prefix:
+        check_key(prefix, "prefix")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise Invalid(f"limit must be 1 to {MAX_LIMIT}", field="limit")
+    after = None
+    if cursor is not None:
+        if not isinstance(cursor, str):
+            raise Invalid("cursor must be a string", field="cursor")
+        (after,) = cursors.decode(cursor, "kv", (str,))
+    return check_collection(collection), prefix, limit, after
+
+
+def _overlay(overlay: object, prefix: str, after: str | None) -> dict[str, tuple[str, Any]]:
+    """This run's changes of the collection within the page's range, checked."""
+    if not isinstance(overlay, dict) or len(overlay) > MAX_OVERLAY:
+        raise Invalid(f"overlay must be an object of at most {MAX_OVERLAY} keys", field="overlay")
+    changes: dict[str, tuple[str, Any]] = {}
+    for key, change in overlay.items():
+        check_key(key)
+        if key.startswith(prefix) and (after is None or key > after):
+            changes[key] = _overlay_change(change)
+    return changes
+
+
+def _overlay_change(change: object) -> tuple[str, Any]:
+    match change:
+        case ["set", str(text)] | ("set", str(text)):
+            return "set", _canonical(text).decode()
+        case ["delete", *_] | ("delete", *_):
+            return "delete", None
+        case ["add", by] | ("add", by):
+            return "add", _number(by, "by")
+        case _:
+            raise Invalid("malformed change", field="overlay")
+
+
+def _merge(items: dict[str, LiveEntry], key: str, change: tuple[str, Any], now: datetime) -> None:
+    kind, detail = change
+    if kind == "delete":
+        items.pop(key, None)
+        return
+    base = items.get(key)
+    if kind == "add":
+        value = 0 if base is None else msgspec.json.decode(base.value)
+        detail = msgspec.json.encode(_number(value, "value") + detail).decode()
+    items[key] = LiveEntry(key, detail, 1 if base is None else base.version + 1, now if base is None else base.updated_at)
+
+
+KV: Final = Service(
+    name="kv",
+    calls={"kv_get": kv_get, "kv_list": kv_list},
+    effects={"kv_set": kv_set, "kv_delete": kv_delete, "kv_increment": kv_increment},
+    event=describe,
+)

@@ -1,0 +1,70 @@
+"""What a service gives to running scripts. A service is registered once, in `runtime/registry.py`.
+
+`calls` answer while the script runs; `effects` turn what it has buffered into effects on streams; `event` is what a script sees of an event that triggered
+it. All three get untrusted arguments: a script can forge any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.authz import Capability, Principal, decide
+from domain.errors import Invalid
+from domain.events import Event
+from domain.ports import Reader
+from domain.units import Change, Read
+
+
+class Access(msgspec.Struct, kw_only=True, eq=False):
+    """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
+
+    `principal` None: an anonymous public caller, for whom the script is the gate.
+    """
+
+    reader: Reader
+    app_id: UUID
+    principal: Principal | None
+    now: datetime
+    reads: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def require(self, service: str, capability: Capability) -> None:
+        """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""
+        if self.principal is not None and not decide(self.principal, capability, self.app_id).allowed:
+            raise PermissionError(f"{service}: app_{capability.replace('.', '_')} is required")
+
+    def note(self, stream: str, version: int) -> None:
+        """Add to the read set; of several reads of one stream the first must still hold."""
+        self.reads.setdefault(stream, version)
+
+    def read_set(self) -> tuple[Read, ...]:
+        """What must still hold when the run is committed."""
+        return tuple(Read(stream, version) for stream, version in self.reads.items())
+
+
+HostCall = Callable[..., Awaitable[Any]]
+"""`await call(access, *args)`: a plain value, or a built-in error for the script."""
+ToChange = Callable[..., Change]
+"""`to_change(access, *args)`: the change that a buffered effect asks for; raises a built-in error for the script."""
+Describe = Callable[[Event, Event | None], dict[str, Any]]
+"""`describe(event, the event before it in its stream)`: `ctx.event.<source>`."""
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's part in running scripts. `slow` names calls that may wait long: their runs are parked meanwhile."""
+
+    name: str
+    calls: Mapping[str, HostCall] = {}
+    slow: frozenset[str] = frozenset()
+    effects: Mapping[str, ToChange] = {}
+    event: Describe | None = None
+
+
+def as_script_error(error: Invalid, service: str) -> Exception:
+    """A refusal in the terms of a script."""
+    message = error.detail if error.detail.startswith(f"{service}: ") else f"{service}: {error.detail}"
+    return ValueError(message)

@@ -1,0 +1,166 @@
+"""The data plane: requests to scripts. Host -> app -> route -> script -> answer, or a place in the queue.
+
+It is plain ASGI, not Litestar: there is nothing to declare about routes that other people bring, and this is the path whose every microsecond counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+import anyio
+from uuid_utils.compat import uuid7
+
+from domain.authz import Capability, Principal, authorize
+from domain.errors import Malformed, NotFound, Unauthenticated
+from domain.executions import HttpRequest
+from domain.hosts import normalise_host
+from domain.ids import parse_uuid
+from domain.routing import Match
+from projections.control.views import AppView, ScriptView, app_of_script
+from runtime.dispatch import request_ctx
+from runtime.executor import Invocation
+from runtime.platform import Platform
+from runtime.records import record_of
+from web.answers import answer_of, send_reply
+from web.front import Receive, Scope, Send
+from web.incoming import headers_for_script, read_body
+from web.queued import answer_poll, answer_queued
+from web.requests import request_id_of
+from web.security import credential_of, header, principal_of
+
+_EXECUTE: Final = "/api/v1/execute/"
+_POLL: Final = "/api/v1/executions/"
+
+
+class DataPlane:
+    """The ASGI app behind the front for everything that is not the control plane's."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises PiCloudError, which the front turns into a problem document."""
+        path = scope["raw_path"].partition(b"?")[0].decode("ascii")
+        if path.startswith(_POLL):
+            await answer_poll(self._platform, scope, send, path.removeprefix(_POLL))
+        elif path.startswith(_EXECUTE):
+            await self._execute(scope, receive, send, path.removeprefix(_EXECUTE))
+        else:
+            await self._route(scope, receive, send, path)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        host = _host(scope)
+        app_id = await self._platform.directory.app_of_host(host)
+        if app_id is None:
+            raise NotFound("no app answers for this host", code="unknown_host")
+        view = await self._platform.directory.view(app_id)
+        match = view.routes.match(host, scope["method"], path)
+        script = None if match is None else view.scripts.get(match.route.script_id)
+        if match is None or script is None:
+            raise NotFound("no route matches this request", code="no_route")
+        principal = await principal_of(self._platform.accounts, self._platform.settings, scope)
+        request = await self._read(scope, receive, host, path, match, attached=principal is not None)
+        if match.route.dispatch_mode == "sync":
+            await self._run(scope, receive, send, view, script, request, principal, kind="http")
+        else:
+            await answer_queued(self._platform, scope, send, view.app_id, match.route, script, request, principal)
+
+    async def _execute(self, scope: Scope, receive: Receive, send: Send, rest: str) -> None:
+        """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""
+        script_id = parse_uuid(rest)
+        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, changes=True)
+        if principal is None:
+            raise Unauthenticated
+        missing = NotFound("there is no such script", code="script_not_found")
+        app_id = None if script_id is None else await app_of_script(self._platform.reader, script_id)
+        if app_id is None or script_id is None:
+            raise missing
+        try:
+            authorize(principal, Capability.EXECUTE, app_id)
+        except NotFound:
+            raise missing from None
+        view = await self._platform.directory.view(app_id)
+        script = view.scripts.get(script_id)
+        if script is None:
+            raise missing
+        if script.kind != "endpoint":
+            raise Malformed("a module cannot be executed", code="not_an_endpoint")
+        request = await self._read(scope, receive, _host(scope), "/", None, attached=credential_of(scope) is not None)
+        await self._run(scope, receive, send, view, script, request, principal, kind="admin")
+
+    async def _read(self, scope: Scope, receive: Receive, host: str, path: str, match: Match | None, *, attached: bool) -> HttpRequest:
+        body = await read_body(scope, receive, self._platform.settings.http.max_body_bytes)
+        return HttpRequest(
+            method=scope["method"],
+            host=host,
+            path=scope["path"] if match is not None else path,
+            headers=headers_for_script(scope, attached=attached),
+            query=_query(scope["query_string"]),
+            params={} if match is None else match.params,
+            rest=None if match is None else match.rest,
+            body=body,
+        )
+
+    async def _run(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        view: AppView,
+        script: ScriptView,
+        request: HttpRequest,
+        principal: Principal | None,
+        *,
+        kind: str,
+    ) -> None:
+        """Run now and answer. A caller who goes meanwhile cancels nothing."""
+        platform = self._platform
+        call = Invocation(
+            view=view,
+            script=script,
+            execution_id=uuid7(),
+            kind=kind,
+            ctx={"request": request_ctx(request)},
+            timeout_s=min(script.timeout_s, platform.ceiling.timeout_s),
+            actor="public" if principal is None else principal.actor,
+            principal=principal,
+            request_id=request_id_of(scope),
+        )
+        async with platform.gate.enter():
+            outcome = await platform.executor.execute(call)
+        platform.metrics.executed(outcome.ending, "http", outcome.duration_s)
+        platform.records.add(record_of(call, outcome, "http", None))
+        reply = answer_of(outcome, call.execution_id)
+        if outcome.events and await _has_gone(receive):
+            await platform.requests.abandon(view.app_id, call, reply.status)
+        await send_reply(send, reply, call.execution_id)
+
+
+async def _has_gone(receive: Receive) -> bool:
+    """Whether the caller has hung up. Servers hold that message ready; anything else would have to be waited for."""
+    with anyio.move_on_after(0):
+        message = await receive()
+        gone: bool = message["type"] == "http.disconnect"
+        return gone
+    return False
+
+
+def _host(scope: Scope) -> str:
+    value = header(scope, b"host")
+    if value is None:
+        raise Malformed("the request names no host", field="host")
+    return normalise_host(value)
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    """Of repeated keys the last wins. What is not UTF-8 or holds NUL is refused: nothing behind this could store it."""
+    try:
+        text = raw.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except ValueError:
+        raise Malformed("the query string is not percent-encoded UTF-8, or has more than 1000 fields", field="query") from None
+    query = dict(pairs)
+    if any("\x00" in key or "\x00" in value for key, value in query.items()):
+        raise Malformed("the query string contains NUL", field="query")
+    return query
