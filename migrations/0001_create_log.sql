@@ -1,7 +1,9 @@
 -- The log: one gapless sequence of events per app, and the nil log of the instance itself.
+-- `epoch` goes up whenever a batch that was judged at this head must never arrive: its connection was lost before it answered, or the log was closed.
 CREATE TABLE log_head (
     app_id           uuid        PRIMARY KEY,
     position         bigint      NOT NULL DEFAULT 0,
+    epoch            bigint      NOT NULL DEFAULT 0,
     last_recorded_at timestamptz NOT NULL DEFAULT '1970-01-01T00:00:00Z',
     closed           boolean     NOT NULL DEFAULT false
 ) WITH (fillfactor = 10);
@@ -30,13 +32,6 @@ END
 $$;
 CREATE TRIGGER events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION events_refuse_change();
 
--- Each process's commit lane counts its batches here, so that the outcome of a COMMIT whose answer was lost can be looked up.
-CREATE TABLE writers (
-    id         uuid        PRIMARY KEY,
-    batch      bigint      NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT now()
-) WITH (fillfactor = 10);
-
 -- Units that carried an idempotency key, with the positions that answer a repetition.
 CREATE TABLE unit_keys (
     app_id         uuid        NOT NULL,
@@ -48,12 +43,9 @@ CREATE TABLE unit_keys (
 );
 
 -- Aborts the statement that calls it; the way for a single statement to insist on what it assumes.
-CREATE FUNCTION picloud_require(held boolean, complaint text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION picloud_refuse(complaint text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF held IS NOT TRUE THEN
-        RAISE EXCEPTION '%', complaint USING ERRCODE = 'PC001';
-    END IF;
-    RETURN true;
+    RAISE EXCEPTION '%', complaint USING ERRCODE = 'PC001';
 END
 $$;
 

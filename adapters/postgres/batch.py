@@ -1,16 +1,16 @@
 """One batch as one statement.
 
-PostgreSQL runs a statement that stands alone as its own transaction, so a batch costs a single round trip: it moves each head from exactly the position the batch was
-judged at (compare-and-swap), insists on its fences and on its writer's number, inserts the events and runs the projections, or does nothing at all.
+PostgreSQL runs a statement that stands alone as its own transaction, so a batch costs a single round trip: it moves each head from exactly where the batch
+was judged (compare-and-swap on position and epoch), insists on its fences, inserts the events and runs the projections, or does nothing at all.
 
-Inside one statement the order matters: the main SELECT takes the head locks and checks everything before any of the data-modifying CTEs that it does not mention
-are run (PostgreSQL completes those after the main query), so no two batches can wait for each other's rows.
+Inside one statement the order matters: the main SELECT takes the heads and checks everything before any of the data-modifying CTEs that it does not mention
+are run (PostgreSQL completes those after the main query). A head that somebody else holds is not waited for: it is about to move, and other apps' units are
+in the batch.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -18,41 +18,56 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.postgres.hints import NOTIFY_CHANNEL
 from domain.statements import Statement
 
-NOTIFY_CHANNEL: Final = "picloud"
+HEAD_MOVED: Final = "head moved"
+FENCE_LOST: Final = "fence lost"
+COLUMNS_BEFORE_COUNTS: Final = 2
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 
-_HEADS: Final = """
-locked AS MATERIALIZED (
-    SELECT h.app_id, u.next, u.at
-    FROM log_head h JOIN unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[]) AS u (app_id, expected, next, at) ON u.app_id = h.app_id
-    WHERE h.position = u.expected AND NOT h.closed
-    ORDER BY h.app_id
-    FOR UPDATE OF h
-),
+_ONE_HEAD: Final = """
 moved AS (
-    UPDATE log_head h SET position = locked.next, last_recorded_at = locked.at FROM locked WHERE h.app_id = locked.app_id RETURNING 1
+    UPDATE log_head SET position = $4::bigint, last_recorded_at = $5::timestamptz
+    WHERE ctid = (SELECT ctid FROM log_head WHERE app_id = $1::uuid AND position = $2::bigint AND epoch = $3::bigint AND NOT closed FOR UPDATE SKIP LOCKED)
+    RETURNING 1
 ),
-lane AS (UPDATE writers SET batch = $6 WHERE id = $5 AND batch = $6 - 1 RETURNING 1),
 appended AS (
     INSERT INTO events (app_id, position, originator_id, originator_version, topic, state, metadata, recorded_at)
-    SELECT e.app_id, e.position, e.stream, e.version, e.topic, e.state, e.metadata::jsonb, e.recorded_at
-    FROM unnest($7::uuid[], $8::bigint[], $9::text[], $10::bigint[], $11::text[], $12::bytea[], $13::text[], $14::timestamptz[])
-        AS e (app_id, position, stream, version, topic, state, metadata, recorded_at)
+    SELECT $1, e.position, e.stream, e.version, e.topic, e.state, e.metadata::jsonb, $5
+    FROM unnest($6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::bytea[], $11::text[]) AS e (position, stream, version, topic, state, metadata)
 )"""
-_HEADS_ARGS: Final = 14
-_CHECKS: Final = """
-picloud_require((SELECT count(*) FROM moved) = cardinality($1::uuid[]), 'head moved')
-    AND picloud_require((SELECT count(*) FROM lane) = 1, 'batch number taken')"""
+_ONE_MOVED: Final = "(SELECT count(*) FROM moved) = 1"
+_ONE_ARGS: Final = 11
+
+_MANY_HEADS: Final = """
+held AS MATERIALIZED (
+    SELECT h.ctid AS place, u.next, u.at
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[]) AS u (app_id, position, epoch, next, at)
+    JOIN log_head h ON h.app_id = u.app_id
+    WHERE h.position = u.position AND h.epoch = u.epoch AND NOT h.closed
+    FOR UPDATE OF h SKIP LOCKED
+),
+moved AS (
+    UPDATE log_head h SET position = held.next, last_recorded_at = held.at FROM held WHERE h.ctid = held.place RETURNING 1
+),
+appended AS (
+    INSERT INTO events (app_id, position, originator_id, originator_version, topic, state, metadata, recorded_at)
+    SELECT ($1::uuid[])[e.head], e.position, e.stream, e.version, e.topic, e.state, e.metadata::jsonb, ($5::timestamptz[])[e.head]
+    FROM unnest($6::integer[], $7::bigint[], $8::text[], $9::bigint[], $10::text[], $11::bytea[], $12::text[])
+        AS e (head, position, stream, version, topic, state, metadata)
+)"""
+_MANY_MOVED: Final = "(SELECT count(*) FROM moved) = cardinality($1::uuid[])"
+_MANY_ARGS: Final = 12
+
 _FENCES: Final = """
 fenced AS MATERIALIZED (
     SELECT 1 FROM outbox o JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS f (app_id, id, fence) ON o.app_id = f.app_id AND o.id = f.id
     WHERE o.fence = f.fence
     FOR UPDATE OF o
 )"""
-_FENCE_CHECK: Final = "AND picloud_require((SELECT count(*) FROM fenced) = cardinality($1::uuid[]), 'fence lost')"
+_FENCED: Final = "(SELECT count(*) FROM fenced) = cardinality($1::uuid[])"
 _KEYS: Final = """
 keyed AS (
     INSERT INTO unit_keys (app_id, key, first_position, last_position, recorded_at)
@@ -61,25 +76,25 @@ keyed AS (
 
 
 class HeadMove(msgspec.Struct, frozen=True):
-    """A head's move from `expected` to `next`."""
+    """A head's move from `position` (at `epoch`) to `next`."""
 
     app_id: UUID
-    expected: int
+    position: int
+    epoch: int
     next: int
     recorded_at: datetime
 
 
-class Row(msgspec.Struct, frozen=True):
-    """An event as the table holds it; `metadata` is JSON text."""
+class EventColumns(msgspec.Struct):
+    """The events of a batch as the table's columns; `head` is the number, from 1, of an event's app among the batch's heads, `metadata` JSON text."""
 
-    app_id: UUID
-    position: int
-    stream: str
-    version: int
-    topic: str
-    state: bytes
-    metadata: str
-    recorded_at: datetime
+    head: list[int] = []
+    position: list[int] = []
+    stream: list[str] = []
+    version: list[int] = []
+    topic: list[str] = []
+    state: list[bytes] = []
+    metadata: list[str] = []
 
 
 class FenceRow(msgspec.Struct, frozen=True):
@@ -101,56 +116,59 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """Everything that is committed together, judged already."""
+    """Everything that is committed together, judged already. `first_unit` is the id of the unit whose event is the first of `heads[0]`'s."""
 
-    heads: list[HeadMove]
-    rows: list[Row]
-    fences: list[FenceRow]
-    keys: list[KeyRow]
-    stages: list[list[Statement]]
+    heads: list[HeadMove] = []
+    events: EventColumns = msgspec.field(default_factory=EventColumns)
+    fences: list[FenceRow] = []
+    keys: list[KeyRow] = []
+    stages: list[list[Statement]] = []
     notify: str = ""
+    first_unit: UUID | None = None
+
+    def writes(self) -> bool:
+        """Whether there is anything to commit or to insist on."""
+        return bool(self.heads or self.fences)
 
 
 class _Shape(msgspec.Struct, frozen=True):
     """What a batch's SQL text depends on; there are few, so each text is made (and prepared by the driver) once."""
 
+    one_head: bool
     fenced: bool
     keyed: bool
     stage: tuple[tuple[str, int, bool], ...]
-    notified: bool
 
 
-def compose(batch: Batch, writer_id: UUID, number: int) -> Statement:
+def compose(batch: Batch) -> Statement:
     """The batch with the first of its stages as one statement.
 
-    Its row has the verdict of the checks, then one count per counted statement in order.
+    Its row has the verdict of the checks, the server's time, and one count per counted statement in order.
     """
     stage = batch.stages[0] if batch.stages else []
-    shape = _Shape(
-        fenced=bool(batch.fences),
-        keyed=bool(batch.keys),
-        stage=tuple((statement.sql, len(statement.args), statement.counted is not None) for statement in stage),
-        notified=bool(batch.notify),
-    )
-    args: list[Any] = [*_columns(batch.heads), writer_id, number, *_columns(batch.rows)]
+    shape = _Shape(len(batch.heads) == 1, bool(batch.fences), bool(batch.keys), tuple((s.sql, len(s.args), s.counted is not None) for s in stage))
+    events = batch.events
+    args: list[Any] = [events.position, events.stream, events.version, events.topic, events.state, events.metadata]
+    args[:0] = msgspec.structs.astuple(batch.heads[0]) if shape.one_head else (*_columns(HeadMove, batch.heads), events.head)
     if batch.fences:
-        args.extend(_columns(batch.fences))
+        args.extend(_columns(FenceRow, batch.fences))
     if batch.keys:
-        args.extend(_columns(batch.keys))
+        args.extend(_columns(KeyRow, batch.keys))
     for statement in stage:
         args.extend(statement.args)
-    if batch.notify:
-        args.append(batch.notify)
+    args.append(batch.notify)
     return Statement(_text(shape), tuple(args))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def _text(shape: _Shape) -> str:
-    ctes, checks, counts = [_HEADS], [_CHECKS], []
-    offset = _HEADS_ARGS
+    ctes = [_ONE_HEAD if shape.one_head else _MANY_HEADS]
+    checks = [_check(_ONE_MOVED if shape.one_head else _MANY_MOVED, HEAD_MOVED)]
+    counts = []
+    offset = _ONE_ARGS if shape.one_head else _MANY_ARGS
     if shape.fenced:
         ctes.append(_shift(_FENCES, offset))
-        checks.append(_shift(_FENCE_CHECK, offset))
+        checks.append(_check(_shift(_FENCED, offset), FENCE_LOST))
         offset += len(FenceRow.__struct_fields__)
     if shape.keyed:
         ctes.append(_shift(_KEYS, offset))
@@ -159,16 +177,19 @@ def _text(shape: _Shape) -> str:
         ctes.append(f"stage_{index} AS (\n{_shift(sql, offset)}\n)")
         offset += arity
         if counted:
-            counts.append(f"(SELECT count(*) FROM stage_{index})")
-    columns = [" ".join(checks), *counts]
-    if shape.notified:
-        columns.append(f"pg_notify('{NOTIFY_CHANNEL}', ${offset + 1})")
+            counts.append(f"(SELECT count(*) FROM stage_{index})")  # noqa: S608  # a number
+    columns = [" AND ".join(checks), "clock_timestamp()", *counts, f"pg_notify('{NOTIFY_CHANNEL}', ${offset + 1})"]
     return f"WITH {','.join(ctes)}\nSELECT {', '.join(columns)}"
+
+
+def _check(condition: str, complaint: str) -> str:
+    """The function is called only where the condition fails, so a batch that passes does not pay for it."""
+    return f"CASE WHEN {condition} THEN true ELSE picloud_refuse('{complaint}') END"
 
 
 def _shift(sql: str, offset: int) -> str:
     return _PARAMETER.sub(lambda match: f"${int(match[1]) + offset}", sql)
 
 
-def _columns(rows: Sequence[msgspec.Struct]) -> list[list[Any]]:
-    return [list(column) for column in zip(*map(msgspec.structs.astuple, rows), strict=True)]
+def _columns(kind: type[msgspec.Struct], rows: list[Any]) -> list[list[Any]]:
+    return [[getattr(row, field) for row in rows] for field in kind.__struct_fields__]

@@ -1,34 +1,37 @@
-"""From units to a batch that can be committed: load what judging needs, judge in order, encode, project."""
+"""From units to a batch that can be committed: know the states they need, judge in order, encode, project.
+
+Verdicts may rest on remembered states, which another process may have made stale. A unit that appends is safe, because its batch is committed by
+compare-and-swap on the head it was judged at; for an app of which nothing is appended, the head is read again before anybody is told anything.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from typing import Any, Final, Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 from uuid import UUID
 
-import asyncpg
 import msgspec
 import structlog
 
-from adapters.postgres.batch import Batch, FenceRow, HeadMove, KeyRow, Row
+from adapters.postgres.batch import Batch, EventColumns, FenceRow, HeadMove, KeyRow
+from adapters.postgres.hints import MAX_APPS, encode_hint
 from adapters.postgres.lane import Lane
-from adapters.postgres.rows import encode_metadata, recorded_from
-from adapters.postgres.states import StateCache, names_missing
+from adapters.postgres.loading import Loaded, Loading
+from adapters.postgres.pending import Pending, Verdict
+from adapters.postgres.rows import encode_metadata
+from adapters.postgres.states import AppStates, StateCache
 from domain.clock import Clock
 from domain.errors import FenceLost, Invalid, PiCloudError
 from domain.events import Event, Recorded
-from domain.judge import Head, Judge, Rules, streams_of
-from domain.statements import Statement, load_sql
-from domain.units import EMPTY_STREAM, MAX_UNIT_BYTES, Stream, Unit
+from domain.judge import Head, Judge, Rules
+from domain.statements import Statement
+from domain.units import MAX_UNIT_BYTES, Fence, Stream, Unit
 
-_SQL: Final = load_sql("adapters.postgres", "log.sql")
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
-Verdict = tuple[Recorded, ...] | PiCloudError
 Project = Callable[[Sequence[Recorded]], list[list[Statement]]]
 
 
@@ -39,180 +42,175 @@ class Codec(Protocol):
     def decode(self, topic: str, state: bytes) -> Event: ...
 
 
-class Pending(msgspec.Struct, eq=False):
-    """A unit and whoever waits for its verdict."""
-
-    unit: Unit
-    verdict: asyncio.Future[tuple[Recorded, ...]]
-    attempts: int = 0
-
-
 class Judged(msgspec.Struct, eq=False):
-    """A judged batch: what to commit, what to tell whom, and what is known once it is committed."""
+    """A judged batch: what to commit, what to tell whom once it is, and what did not fit into it."""
 
     batch: Batch
     verdicts: list[tuple[Pending, Verdict]]
     events: list[Recorded]
-    heads: dict[UUID, Head]
-    streams: dict[UUID, dict[str, Stream]]
+    moving: list[AppStates]
+    left: Sequence[Pending] = ()
 
 
 class Judging:
     """Judges batches. Keeps what is known of streams between them; used by one task at a time per app."""
 
-    def __init__(self, rules: Rules, codec: Codec, project: Project, clock: Clock) -> None:
+    def __init__(self, rules: Rules, codec: Codec, project: Project, clock: Clock, sender: str) -> None:
         self._rules = rules
         self._codec = codec
         self._project = project
         self._clock = clock
+        self._sender = sender
         self._cache = StateCache()
+        self._loading = Loading(self._cache, codec.decode)
         self._ahead = timedelta()
 
     def meet(self, app_id: UUID, head: Head) -> bool:
-        """Take note of a head that is now held. True when another process has moved it since our last batch."""
-        known = self._cache.head(app_id)
-        return not self._cache.meet(app_id, head) and known is not None
+        """Take note of a head that is now held. True when another process has moved it since we last saw it."""
+        return self._cache.app(app_id).meet(head)
 
     def forget(self, app_ids: Iterable[UUID]) -> None:
         """Drop what is known of these apps: it may be stale."""
         for app_id in app_ids:
-            self._cache.forget(app_id)
+            self._cache.app(app_id).forget()
 
-    def advance(self, judged: Judged) -> None:
-        """Remember the states after a committed batch."""
-        for app_id, head in judged.heads.items():
-            self._cache.advance(app_id, head, judged.streams[app_id])
+    def advance(self, judged: Judged, at: datetime | None) -> None:
+        """Remember the states after a batch that was committed at `at` by the server's clock."""
+        for states, move in zip(judged.moving, judged.batch.heads, strict=True):
+            states.head = Head(position=move.next, epoch=move.epoch, last_recorded_at=move.recorded_at)
+        columns = judged.batch.events
+        for recorded, number, state in zip(judged.events, columns.head, columns.state, strict=True):
+            self._cache.remember(judged.moving[number - 1], recorded.stream, Stream(recorded.version, recorded.event), len(state))
+        self._tell_time(at)
 
-    async def judge(self, lane: Lane, pending: Sequence[Pending], *, held: bool = False) -> Judged:
-        """Judge a batch. `held`: its one app's head is held by `lane`'s transaction, so fences are read now rather than checked in the commit."""
-        names: defaultdict[UUID, set[str]] = defaultdict(set)
-        for item in pending:
-            names[item.unit.app_id] |= streams_of(item.unit)
-        streams = await self._load(lane, names)
-        repeated = await self._repeated(lane, pending)
-        lost = await self._lost_fences(lane, pending) if held else set[UUID]()
-        return self._decide(pending, streams, repeated, lost)
+    async def judge(self, lane: Lane, pending: Sequence[Pending], *, held: bool = False, may_guess: bool = True) -> Judged:
+        """Judge a batch. `held`: its one app's head is held by `lane`'s transaction; `may_guess`: unknown streams may be taken for empty.
 
-    def _decide(self, pending: Sequence[Pending], streams: dict[UUID, dict[str, Stream]], repeated: dict[tuple[UUID, str], tuple[Recorded, ...]], lost: set[UUID]) -> Judged:
-        now = self._clock() + self._ahead
-        judges = {app_id: Judge(self._rules, app_id, self._head(app_id), states, now) for app_id, states in streams.items()}
-        batch = Batch(heads=[], rows=[], fences=[], keys=[], stages=[])
-        judged = Judged(batch=batch, verdicts=[], events=[], heads={}, streams=streams)
-        for item in pending:
-            unit = item.unit
-            key = None if unit.idempotency_key is None else (unit.app_id, unit.idempotency_key)
-            if key is not None and key in repeated:
-                judged.verdicts.append((item, repeated[key]))
+        Raises what asyncpg raises, and what an undecodable state or a projection's bug raises.
+        """
+        fences = [(item.unit.app_id, item.unit.fence) for item in pending if item.unit.fence is not None]
+        lost = await self.lost_fences(lane, fences) if held and fences else set[Fence]()
+        while True:
+            loaded = await self._loading.load(lane, pending, may_guess=may_guess)
+            self._tell_time(loaded.at)
+            judged = self._decide(pending, loaded, set(lost))
+            if not loaded.guesses_hold(judged.events):
+                may_guess = False
                 continue
-            verdict = self._verdict(judges[unit.app_id], unit, batch, lost)
-            judged.verdicts.append((item, verdict))
-            if isinstance(verdict, PiCloudError):
-                continue
-            judged.events.extend(verdict)
-            if key is not None and verdict:
-                repeated[key] = verdict
-                batch.keys.append(KeyRow(unit.app_id, key[1], verdict[0].position, verdict[-1].position, verdict[0].recorded_at))
-        for app_id, judge in judges.items():
-            expected = self._head(app_id).position
-            if judge.position > expected:
-                batch.heads.append(HeadMove(app_id, expected, judge.position, judge.recorded_at))
-                judged.heads[app_id] = Head(judge.position, judge.recorded_at)
-            else:
-                judged.heads[app_id] = self._head(app_id)
-        batch.stages = self._project(judged.events) if judged.events else []
-        batch.notify = ",".join(f"{move.app_id}:{move.next}" for move in batch.heads[:100])
-        return judged
+            unproven = [] if held else _unproven(loaded, judged)
+            if not unproven or await self._loading.still_at_head(lane, unproven):
+                judged.batch.stages = self._project(judged.events) if judged.events else []
+                judged.batch.notify = encode_hint(self._sender, ((move.app_id, move.next) for move in judged.batch.heads[:MAX_APPS]))
+                return judged
 
-    def _verdict(self, judge: Judge, unit: Unit, batch: Batch, lost: set[UUID]) -> Verdict:
-        """Judge one unit; if accepted, add its rows to the batch."""
+    def guessed_wrong(self) -> None:
+        """A commit failed because a stream that was taken for empty is not."""
+        self._loading.guessed_wrong()
+
+    async def lost_fences(self, lane: Lane, fences: Sequence[tuple[UUID, Fence]]) -> set[Fence]:
+        """Those of these fences that their outbox rows no longer bear, and so never will again."""
+        return {fence for _, fence in fences} - await self._loading.held_fences(lane, fences)
+
+    def _tell_time(self, at: datetime | None) -> None:
+        """Events bear the server's time, which every process shares; here is how far it is from ours."""
+        if at is not None:
+            self._ahead = at - self._clock()
+
+    def _decide(self, pending: Sequence[Pending], loaded: Loaded, lost: set[Fence]) -> Judged:
+        deciding = _Deciding(self._rules, self._codec, loaded, lost, self._clock() + self._ahead)
+        for index, item in enumerate(pending):
+            deciding.take(item)
+            if deciding.size > MAX_BATCH_BYTES:
+                return deciding.finish(pending[index + 1 :])
+        return deciding.finish(())
+
+
+def _unproven(loaded: Loaded, judged: Judged) -> list[UUID]:
+    """Apps whose verdicts rest on memory alone: nothing of them is committed, and nothing was read."""
+    if len(judged.batch.heads) == len(loaded.apps):
+        return []
+    moving = {move.app_id for move in judged.batch.heads}
+    return [app_id for app_id, app in loaded.apps.items() if not app.is_fresh and app_id not in moving]
+
+
+class _Deciding:
+    """One pass over a batch's units."""
+
+    def __init__(self, rules: Rules, codec: Codec, loaded: Loaded, lost: set[Fence], now: datetime) -> None:
+        self._codec = codec
+        self._lost = lost
+        self._judges = {app_id: Judge(rules, app_id, app.head, app.streams, now) for app_id, app in loaded.apps.items()}
+        self._loaded = loaded
+        self._numbers: dict[UUID, int] = {}
+        self._columns = EventColumns()
+        self._judged = Judged(Batch(events=self._columns), [], [], [])
+        self.size = 0
+
+    def take(self, item: Pending) -> None:
+        """Judge one unit; if accepted, add it to the batch."""
+        unit = item.unit
+        key = None if unit.idempotency_key is None else (unit.app_id, unit.idempotency_key)
+        known = None if key is None else self._loaded.repeated.get(key)
+        verdict = self._verdict(unit) if known is None else known
+        self._judged.verdicts.append((item, verdict))
+        if key is not None and known is None and verdict and not isinstance(verdict, PiCloudError):
+            self._loaded.repeated[key] = verdict
+            self._judged.batch.keys.append(KeyRow(unit.app_id, key[1], verdict[0].position, verdict[-1].position, verdict[0].recorded_at))
+
+    def finish(self, left: Sequence[Pending]) -> Judged:
+        """The batch that was taken."""
+        batch = self._judged.batch
+        for app_id in self._numbers:
+            app, judge = self._loaded.apps[app_id], self._judges[app_id]
+            batch.heads.append(HeadMove(app_id, app.head.position, app.head.epoch, judge.position, judge.recorded_at))
+            self._judged.moving.append(app.states)
+        self._judged.left = left
+        return self._judged
+
+    def _verdict(self, unit: Unit) -> Verdict:
+        judge = self._judges[unit.app_id]
         try:
-            if unit.fence is not None and unit.fence.execution_id in lost:
-                raise FenceLost
+            self._check_fence(unit)
             events = judge.judge(unit)
-            rows = self._rows(unit, events)
+            states = self._encode(events)
+            metadata = encode_metadata(unit.metadata) if events else ""
         except PiCloudError as error:
             return error
         except Exception:  # a decider's own bug must refuse its unit, not end the only writer
             log.exception("unit_could_not_be_judged", app_id=str(unit.app_id), unit_id=str(unit.unit_id))
             return PiCloudError("the change could not be judged")
         judge.accept(events)
-        batch.rows.extend(rows)
         if unit.fence is not None:
-            batch.fences.append(FenceRow(unit.app_id, unit.fence.execution_id, unit.fence.token))
-            # A claim is spent by its first outcome; a second unit under it, in this batch or a later one, is a zombie's.
-            lost.add(unit.fence.execution_id)
+            self._judged.batch.fences.append(FenceRow(unit.app_id, unit.fence.execution_id, unit.fence.token))
+            # A claim is spent by its first outcome; a second unit under it is a zombie's.
+            self._lost.add(unit.fence)
+        if events:
+            self._append(unit, events, states, metadata)
         return events
 
-    def _rows(self, unit: Unit, events: Sequence[Recorded]) -> list[Row]:
-        metadata = encode_metadata(unit.metadata)
-        rows = [Row(e.app_id, e.position, e.stream, e.version, e.event.TOPIC, self._codec.encode(e.event), metadata, e.recorded_at) for e in events]
-        size = sum(len(row.state) for row in rows)
+    def _check_fence(self, unit: Unit) -> None:
+        if unit.fence is not None and unit.fence in self._lost:
+            raise FenceLost
+
+    def _encode(self, events: Sequence[Recorded]) -> list[bytes]:
+        states = [self._codec.encode(recorded.event) for recorded in events]
+        size = sum(map(len, states))
         if size > MAX_UNIT_BYTES:
             raise Invalid(f"a unit may append at most {MAX_UNIT_BYTES} bytes of events, not {size}", code="unit_too_large")
-        return rows
+        self.size += size
+        return states
 
-    def _head(self, app_id: UUID) -> Head:
-        head = self._cache.head(app_id)
-        if head is None:
-            msg = f"no head loaded for {app_id}"
-            raise LookupError(msg)
-        return head
-
-    async def _load(self, lane: Lane, names: dict[UUID, set[str]]) -> dict[UUID, dict[str, Stream]]:
-        """The states of all these streams at their apps' cached heads; read again from the start when a head has moved meanwhile."""
-        while True:
-            streams: dict[UUID, dict[str, Stream]] = {}
-            missing: list[tuple[UUID, str]] = []
-            for app_id, wanted in names.items():
-                streams[app_id], unknown = names_missing(self._cache, app_id, wanted)
-                missing.extend((app_id, name) for name in unknown)
-                if not wanted or (not unknown and self._cache.head(app_id) is None):
-                    missing.append((app_id, ""))
-            if not missing or await self._read(lane, missing, streams):
-                return streams
-
-    async def _read(self, lane: Lane, missing: list[tuple[UUID, str]], streams: dict[UUID, dict[str, Stream]]) -> bool:
-        """Read missing states. False when what was known before was not of the same head."""
-        rows = await lane.fetch(_SQL["load_streams"], [app_id for app_id, _ in missing], [name for _, name in missing])
-        if len(rows) < len(missing):
-            await self._ensure_heads(lane, {app_id for app_id, _ in missing})
-            return False
-        consistent = True
-        for row in rows:
-            app_id, name = row["app_id"], row["stream"]
-            known_before = bool(streams[app_id])
-            if not self._cache.meet(app_id, Head(row["position"], row["last_recorded_at"], row["closed"])) and known_before:
-                consistent = False
-            if name:
-                streams[app_id][name] = self._stream(row)
-        self._ahead = rows[0]["now"] - self._clock()
-        if consistent:
-            for app_id, states in streams.items():
-                self._cache.advance(app_id, self._head(app_id), states)
-        return consistent
-
-    def _stream(self, row: asyncpg.Record) -> Stream:
-        if row["topic"] is None:
-            return EMPTY_STREAM
-        return Stream(row["originator_version"], self._codec.decode(row["topic"], row["state"]))
-
-    async def _ensure_heads(self, lane: Lane, app_ids: Iterable[UUID]) -> None:
-        for app_id in sorted(app_ids):
-            await lane.fetch(_SQL["ensure_head"], app_id)
-
-    async def _repeated(self, lane: Lane, pending: Sequence[Pending]) -> dict[tuple[UUID, str], tuple[Recorded, ...]]:
-        keys = [(item.unit.app_id, item.unit.idempotency_key) for item in pending if item.unit.idempotency_key is not None]
-        if not keys:
-            return {}
-        found: defaultdict[tuple[UUID, str], list[Recorded]] = defaultdict(list)
-        for row in await lane.fetch(_SQL["find_unit_keys"], [app_id for app_id, _ in keys], [key for _, key in keys]):
-            found[row["app_id"], row["key"]].append(recorded_from(row, row["app_id"], self._codec.decode))
-        return {key: tuple(events) for key, events in found.items()}
-
-    async def _lost_fences(self, lane: Lane, pending: Sequence[Pending]) -> set[UUID]:
-        fences: list[Any] = [item.unit for item in pending if item.unit.fence is not None]
-        if not fences:
-            return set()
-        columns = ([u.app_id for u in fences], [u.fence.execution_id for u in fences], [u.fence.token for u in fences])
-        held = {row["id"] for row in await lane.fetch(_SQL["held_fences"], *columns)}
-        return {unit.fence.execution_id for unit in fences} - held
+    def _append(self, unit: Unit, events: Sequence[Recorded], states: Sequence[bytes], metadata: str) -> None:
+        number = self._numbers.setdefault(unit.app_id, len(self._numbers) + 1)
+        columns = self._columns
+        for recorded, state in zip(events, states, strict=True):
+            columns.head.append(number)
+            columns.position.append(recorded.position)
+            columns.stream.append(recorded.stream)
+            columns.version.append(recorded.version)
+            columns.topic.append(recorded.event.TOPIC)
+            columns.state.append(state)
+            columns.metadata.append(metadata)
+        if self._judged.batch.first_unit is None:
+            self._judged.batch.first_unit = unit.unit_id
+        self._judged.events.extend(events)

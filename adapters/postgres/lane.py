@@ -1,119 +1,123 @@
-"""A commit lane: one connection with its own batch counter, so that the outcome of a commit whose answer was lost is looked up, never guessed.
+"""A commit lane: one connection that commits batches, and looks up the outcome of a commit whose answer was lost instead of guessing it.
 
-Every batch moves its lane's row in `writers` from n-1 to n in its own transaction. When the connection breaks while batch n is under way, the lane reconnects and
-*burns* n: under the row's lock it moves the row on unless it stands at n. It stands at n: the batch was committed. It does not: the batch was not, and never will be, because
-a backend that still holds the old statement finds the number taken.
+Every batch moves its apps' heads from the position and epoch it was judged at. When the connection breaks while a batch is under way, the lane *burns* it
+on another connection: it moves the epoch of each head that still stands at the batch's position, which waits for an old backend that is committing at that
+instant. After that the batch is in the log, or it never will be, because a backend that still has the statement finds another epoch; its first event tells
+which.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import anyio
 import asyncpg
-from uuid_utils.compat import uuid7
+import msgspec
 
-from adapters.postgres.batch import Batch, compose
+from adapters.postgres.batch import COLUMNS_BEFORE_COUNTS, Batch, compose
 from adapters.postgres.connect import LOST, connect
 from domain.errors import OutcomeUnknown
 from domain.judge import Head
 from domain.statements import Statement, load_sql
 
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
-RECONNECT_FOR_S: Final = 30.0
+LOOK_UP_FOR_S: Final = 30.0
 _RECONNECT_PAUSE_S: Final = 0.1
+_LOCK_TIMEOUT: Final = "3s"
+_REFUSED: Final = "PC001"
 
 Counts = dict[str, int]
 
 
-class NotCommitted(Exception):  # noqa: N818  # an outcome, not an error: whoever catches it judges the batch again
-    """The batch was not committed and never will be."""
+class Done(msgspec.Struct, frozen=True):
+    """A committed batch: rows written by label, and the server's time of it (None when its answer was lost)."""
+
+    counts: Counts
+    at: datetime | None = None
+
+
+class NotCommitted(Exception):  # an outcome, not an error: whoever catches it judges the batch again
+    """The connection was lost; the batch was not committed and never will be."""
+
+
+class Stale(Exception):  # as NotCommitted
+    """The log is not as the batch assumed: a head moved, is held or closed, a fence was lost, or a stream or key exists that was thought not to."""
 
 
 class Lane:
-    """One connection that commits batches, one after another. Not for concurrent use."""
+    """One connection that commits batches, one after another. Not for concurrent use. `looked_up` counts the outcomes that had to be looked up."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: asyncpg.Connection | None = None
-        self._id: UUID = uuid7()
-        self._number = 0
+        self.looked_up = 0
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        """Read outside of any batch. Raises what asyncpg raises."""
+        """Read, or write something idempotent. Raises what asyncpg raises."""
         return await (await self._open()).fetch(sql, *args)
 
-    async def commit(self, batch: Batch) -> Counts:
-        """Commit a batch of at most one stage in one round trip.
+    async def commit(self, batch: Batch) -> Done:
+        """Commit a batch: one of at most one stage in one round trip.
 
-        Raises NotCommitted when a head, fence or key was not as the batch assumed, or the connection was lost before the commit; asyncpg.PostgresError for
-        anything else that PostgreSQL refuses; OutcomeUnknown when the database stayed away too long to ask.
+        Raises Stale, NotCommitted, OutcomeUnknown when the database stayed away too long to ask, and asyncpg.PostgresError for whatever else PostgreSQL
+        refuses; then nothing was committed.
         """
+        if len(batch.stages) > 1:
+            await (await self._open()).execute("BEGIN")
+            return await self.commit_held(batch)
         connection = await self._open()
-        self._number += 1
-        statement = compose(batch, self._id, self._number)
         try:
-            row = await connection.fetchrow(statement.sql, *statement.args)
+            return _done(batch, await _run(connection, compose(batch)))
         except LOST:
             return await self._look_up(batch)
-        except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
-            self._number -= 1
-            raise NotCommitted(str(error)) from error
-        except asyncpg.PostgresError as error:
-            self._number -= 1
-            if error.sqlstate == "PC001":
-                raise NotCommitted(str(error)) from error
-            raise
-        return _counts(batch.stages[0] if batch.stages else (), row)
 
-    async def begin(self, app_id: UUID) -> Head:
-        """Begin a transaction that holds an app's head. Finish it with `commit_begun` or `roll_back`."""
+    async def hold(self, app_id: UUID) -> Head:
+        """Begin a transaction that holds an app's head. Finish it with `commit_held` or `roll_back`; when this raises, there is nothing to finish."""
         connection = await self._open()
-        await connection.execute("BEGIN")
-        row = await connection.fetchrow(_SQL["lock_head"], app_id)
-        if row is None:
-            await connection.execute(_SQL["ensure_head"], app_id)
-            row = await connection.fetchrow(_SQL["lock_head"], app_id)
-        return Head(row["position"], row["last_recorded_at"], row["closed"])
-
-    async def commit_begun(self, batch: Batch) -> Counts:
-        """Commit a batch, of any number of stages, in the transaction that `begin` has begun. Raises as `commit`."""
-        connection = await self._open()
-        self._number += 1
-        statement = compose(batch, self._id, self._number)
         try:
-            row = await connection.fetchrow(statement.sql, *statement.args)
-            counts = _counts(batch.stages[0] if batch.stages else (), row)
-            for stage in batch.stages[1:]:
-                for later in stage:
-                    rows = await connection.fetch(later.sql, *later.args)
-                    if later.counted is not None:
-                        counts[later.counted] = counts.get(later.counted, 0) + len(rows)
-        except LOST:
-            raise
+            await connection.execute("BEGIN")
+            rows = await connection.fetch(_SQL["lock_head"], app_id)
+            if not rows:
+                await connection.execute(_SQL["ensure_heads"], [app_id])
+                rows = await connection.fetch(_SQL["lock_head"], app_id)
         except BaseException:
-            self._number -= 1
             await self.roll_back()
             raise
+        return head_from(rows[0])
+
+    async def commit_held(self, batch: Batch) -> Done:
+        """Commit a batch of any number of stages in the transaction that has begun. Raises as `commit`; the transaction is over either way."""
+        connection = await self._open()
         try:
-            await connection.execute("COMMIT")
-        except LOST:
-            await self._look_up(batch)
-        return counts
+            done = _done(batch, await _run(connection, compose(batch)))
+            for statement in (statement for stage in batch.stages[1:] for statement in stage):
+                rows = await connection.fetch(statement.sql, *statement.args)
+                if statement.counted is not None:
+                    done.counts[statement.counted] = done.counts.get(statement.counted, 0) + len(rows)
+        except LOST as error:
+            self.terminate()
+            raise NotCommitted from error
+        except BaseException:
+            await self.roll_back()
+            raise
+        return await self._finish(connection, batch, done)
 
     async def roll_back(self) -> None:
-        """End a transaction that `begin` has begun without a trace; a lost connection has done so already."""
-        if self._connection is not None:
-            with contextlib.suppress(*LOST):
+        """End the transaction that has begun without a trace; losing the connection does so too."""
+        if self._connection is not None and not self._connection.is_closed():
+            try:
                 await self._connection.execute("ROLLBACK")
+            except (*LOST, asyncpg.PostgresError):
+                self.terminate()
 
     async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
-            with contextlib.suppress(*LOST):
+            with contextlib.suppress(*LOST, asyncpg.PostgresError):
                 await self._connection.close(timeout=2)
             self._connection = None
 
@@ -125,36 +129,69 @@ class Lane:
 
     async def _open(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            connection = await connect(self._dsn)
-            self._id, self._number = uuid7(), 0
-            await connection.execute(_SQL["register_writer"], self._id)
-            self._connection = connection
+            self._connection = await connect(self._dsn, lock_timeout=_LOCK_TIMEOUT)
         return self._connection
 
-    async def _look_up(self, batch: Batch) -> Counts:
-        """Whether batch `self._number` was committed; counts are then taken as 1 each, enough to wake whoever waits for them."""
-        number, writer_id = self._number, self._id
+    async def _finish(self, connection: asyncpg.Connection, batch: Batch, done: Done) -> Done:
+        try:
+            status = await connection.execute("COMMIT")
+        except LOST:
+            return await self._look_up(batch)
+        except BaseException:
+            await self.roll_back()
+            raise
+        if status != "COMMIT":  # PostgreSQL answers ROLLBACK, and no error, to the COMMIT of a transaction that has failed
+            raise NotCommitted(status)
+        return done
+
+    async def _look_up(self, batch: Batch) -> Done:
+        """Whether a batch whose answer was lost was committed. Each count is then taken as 1, enough to wake whoever waits for more."""
         self.terminate()
-        with anyio.move_on_after(RECONNECT_FOR_S):
+        self.looked_up += 1
+        with anyio.move_on_after(LOOK_UP_FOR_S):
             while True:
                 try:
-                    connection = await connect(self._dsn)
-                    try:
-                        found = await connection.fetchval(_SQL["burn_batch"], writer_id, number)
-                    finally:
-                        connection.terminate()
+                    committed = await self._burn(batch)
                 except (*LOST, asyncpg.PostgresError):
                     await anyio.sleep(_RECONNECT_PAUSE_S)
                     continue
-                if found == number:
-                    return {statement.counted: 1 for stage in batch.stages for statement in stage if statement.counted is not None}
-                raise NotCommitted("connection lost before the commit")
+                if not committed:
+                    raise NotCommitted
+                return Done({statement.counted: 1 for stage in batch.stages for statement in stage if statement.counted is not None})
         raise OutcomeUnknown
 
+    async def _burn(self, batch: Batch) -> bool:
+        if not batch.heads:
+            return False  # it wrote nothing; whether its fences hold is asked again
+        connection = await connect(self._dsn)
+        try:
+            first = batch.heads[0]
+            await connection.execute(_SQL["burn_heads"], [head.app_id for head in batch.heads], [head.position for head in batch.heads])
+            return bool(await connection.fetchval(_SQL["is_committed"], first.app_id, first.position + 1, str(batch.first_unit)))
+        finally:
+            connection.terminate()
 
-def _counts(stage: Sequence[Statement], row: asyncpg.Record) -> Counts:
-    labels = [statement.counted for statement in stage if statement.counted is not None]
+
+def head_from(row: asyncpg.Record) -> Head:
+    """A head from a row with its columns."""
+    return Head(position=row["position"], epoch=row["epoch"], last_recorded_at=row["last_recorded_at"], closed=row["closed"])
+
+
+async def _run(connection: asyncpg.Connection, statement: Statement) -> Any:
+    """The one row of a composed batch."""
+    try:
+        return await connection.fetchrow(statement.sql, *statement.args)
+    except asyncpg.UniqueViolationError as error:
+        raise Stale(error.constraint_name) from error
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _REFUSED:
+            raise Stale(str(error)) from error
+        raise
+
+
+def _done(batch: Batch, row: Any) -> Done:
+    stage: Sequence[Statement] = batch.stages[0] if batch.stages else ()
     counts: Counts = {}
-    for index, label in enumerate(labels):
-        counts[label] = counts.get(label, 0) + row[index + 1]
-    return counts
+    for index, label in enumerate(statement.counted for statement in stage if statement.counted is not None):
+        counts[label] = counts.get(label, 0) + row[index + COLUMNS_BEFORE_COUNTS]
+    return Done(counts, row[1])

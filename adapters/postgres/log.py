@@ -4,42 +4,40 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import anyio
 import asyncpg
-import msgspec
+import structlog
+from uuid_utils.compat import uuid7
 
-from adapters.postgres.connect import LOST, unavailable
+from adapters.postgres.connect import LOST, is_servers_fault, unavailable
+from adapters.postgres.filters import EventFilter, filtered_read
 from adapters.postgres.judging import Codec, Judging, Project
 from adapters.postgres.lane import Counts
 from adapters.postgres.rows import recorded_from
 from adapters.postgres.wakeups import Wakeups
 from adapters.postgres.writer import Writer
 from domain.clock import Clock, utc_now
+from domain.errors import PiCloudError, Unavailable
 from domain.events import Recorded
 from domain.judge import Rules
 from domain.statements import load_sql
 from domain.units import Unit
 
+__all__ = ["MAX_POSITION", "EventFilter", "Listener", "PgLog", "open_log"]
+
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
 _PAGE: Final = 500
+_PAGE_BYTES: Final = 8 * 1024 * 1024
+_RETRY_S: Final = 0.5
 MAX_POSITION: Final = 2**63 - 1
 
+log = structlog.get_logger(__name__)
+
 Listener = Callable[[Sequence[Recorded], Counts], None]
-
-
-class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events to read; None means any. Times bound `recorded_at` as [since, until)."""
-
-    topics: tuple[str, ...] | None = None
-    stream: str | None = None
-    actor: str | None = None
-    correlation_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 class PgLog:
@@ -59,14 +57,14 @@ class PgLog:
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """Append a unit, all of it or none.
 
-        Returns its events (empty when it changed nothing) once they are durable and projected. Raises VersionConflict (and its kinds), FenceLost, LogClosed, Invalid,
-        Unavailable, or OutcomeUnknown.
+        Returns its events (empty when it changed nothing) once they are durable and projected. Raises VersionConflict (and its kinds), FenceLost,
+        LogClosed, Invalid, Unavailable, or OutcomeUnknown.
         """
         return await self._writer.append(unit)
 
     async def head(self, app_id: UUID) -> int:
         """The position of the newest event; 0 for an empty log."""
-        rows = await self._fetch(_SQL["heads"], [app_id])
+        rows = await self._fetch(_SQL["head"], app_id)
         return rows[0]["position"] if rows else 0
 
     async def read(self, app_id: UUID, after: int, limit: int = _PAGE, *, up_to: int = MAX_POSITION) -> list[Recorded]:
@@ -76,8 +74,10 @@ class PgLog:
 
     async def read_filtered(self, app_id: UUID, after: int, limit: int, only: EventFilter) -> list[Recorded]:
         """Events after a position that pass a filter, in order."""
-        topics = None if only.topics is None else list(only.topics)
-        rows = await self._fetch(_SQL["read_filtered"], app_id, after, limit, topics, only.stream, only.actor, only.correlation_id, only.since, only.until)
+        above = None if only.since is None else await self.position_at(app_id, only.since - timedelta(microseconds=1))
+        up_to = None if only.until is None else await self.position_at(app_id, only.until - timedelta(microseconds=1))
+        statement = filtered_read(app_id, after, limit, only, above=above, up_to=up_to)
+        rows = await self._fetch(statement.sql, *statement.args)
         return [recorded_from(row, app_id, self._codec.decode) for row in rows]
 
     async def read_stream(self, app_id: UUID, stream: str, up_to: int = MAX_POSITION) -> list[Recorded]:
@@ -101,10 +101,15 @@ class PgLog:
         return int(rows[0][0])
 
     async def follow(self, app_id: UUID, after: int) -> AsyncIterator[Recorded]:
-        """All events after a position, then new ones as they come, for ever. Nothing is missed or repeated; a slow reader reads the table."""
+        """All events after a position, then new ones as they come, for ever. Nothing is missed or repeated; a slow reader reads the table.
+
+        Waits where the database is away. Raises PiCloudError (`log_damaged`) at a gap, which no reader may pass over.
+        """
         while True:
-            page = await self.read(app_id, after)
+            page = await self._next_page(app_id, after)
             for recorded in page:
+                if recorded.position != after + 1:
+                    raise PiCloudError(f"position {recorded.position} of app {app_id} follows {after}", code="log_damaged")
                 yield recorded
                 after = recorded.position
             if not page:
@@ -114,11 +119,25 @@ class PgLog:
         """Refuse every later unit of an app's log. Idempotent."""
         await self._fetch(_SQL["close_head"], app_id)
 
+    async def _next_page(self, app_id: UUID, after: int) -> list[Recorded]:
+        while True:
+            try:
+                rows = await self._fetch(_SQL["read_page"], app_id, after, _PAGE, _PAGE_BYTES)
+            except Unavailable as error:
+                log.warning("follower_waits_for_database", app_id=str(app_id), error=str(error))
+                await anyio.sleep(_RETRY_S)
+            else:
+                return [recorded_from(row, app_id, self._codec.decode) for row in rows]
+
     async def _fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         try:
             return await self._pool.fetch(sql, *args)
         except LOST as error:
             raise unavailable(error) from error
+        except asyncpg.PostgresError as error:
+            if is_servers_fault(error):
+                raise unavailable(error) from error
+            raise
 
 
 @asynccontextmanager
@@ -133,16 +152,20 @@ async def open_log(
     poll_s: float = 0.5,
 ) -> AsyncIterator[PgLog]:
     """Open the log and run its writer and its tail until the context ends; what was accepted by then is committed first."""
-    wakeups = Wakeups()
+    sender = uuid7().hex[-12:]
+    wakeups = Wakeups(sender)
     listeners: list[Listener] = []
 
     def committed(events: Sequence[Recorded], counts: Counts) -> None:
-        for recorded in {event.app_id: event for event in events}.values():
-            wakeups.advance(recorded.app_id, recorded.position)
+        for app_id, position in {recorded.app_id: recorded.position for recorded in events}.items():
+            wakeups.advance(app_id, position)
         for listener in listeners:
-            listener(events, counts)
+            try:
+                listener(events, counts)
+            except Exception:  # what is committed stays committed, whoever stumbles over it
+                log.exception("commit_listener_failed", listener=repr(listener))
 
-    writer = Writer(dsn, Judging(rules, codec, project, clock), committed)
+    writer = Writer(dsn, Judging(rules, codec, project, clock, sender), committed)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wakeups.run, dsn, poll_s)
         async with anyio.create_task_group() as writing:

@@ -1,17 +1,23 @@
--- name: ensure_head
-INSERT INTO log_head (app_id) VALUES ($1) ON CONFLICT DO NOTHING
+-- name: ensure_heads
+INSERT INTO log_head (app_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
 
 -- name: lock_head
-SELECT position, last_recorded_at, closed FROM log_head WHERE app_id = $1 FOR UPDATE
+SELECT position, epoch, last_recorded_at, closed FROM log_head WHERE app_id = $1 FOR UPDATE
 
 -- name: close_head
-UPDATE log_head SET closed = true WHERE app_id = $1 AND NOT closed
+INSERT INTO log_head AS h (app_id, closed) VALUES ($1, true) ON CONFLICT (app_id) DO UPDATE SET closed = true, epoch = h.epoch + 1 WHERE NOT h.closed
+
+-- name: head
+SELECT position FROM log_head WHERE app_id = $1
 
 -- name: heads
-SELECT app_id, position, last_recorded_at, closed, clock_timestamp() AS now FROM log_head WHERE app_id = ANY ($1::uuid[])
+SELECT app_id, position, epoch, last_recorded_at, closed FROM log_head WHERE app_id = ANY ($1::uuid[])
+
+-- name: free_heads
+SELECT app_id, position, epoch, last_recorded_at, closed FROM log_head WHERE app_id = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED
 
 -- name: load_streams
-SELECT s.app_id, s.stream, h.position, h.last_recorded_at, h.closed, clock_timestamp() AS now, e.originator_version, e.topic, e.state
+SELECT s.app_id, s.stream, h.position, h.epoch, h.last_recorded_at, h.closed, clock_timestamp() AS now, e.originator_version, e.topic, e.state
 FROM unnest($1::uuid[], $2::text[]) AS s (app_id, stream)
 JOIN log_head h ON h.app_id = s.app_id
 LEFT JOIN LATERAL (
@@ -29,11 +35,19 @@ JOIN unit_keys k ON k.app_id = u.app_id AND k.key = u.key
 JOIN events e ON e.app_id = k.app_id AND e.position BETWEEN k.first_position AND k.last_position
 ORDER BY e.app_id, e.position
 
--- name: register_writer
-INSERT INTO writers (id, batch) VALUES ($1, 0)
+-- name: held_fences
+SELECT o.id, o.fence
+FROM outbox o JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS f (app_id, id, fence) ON o.app_id = f.app_id AND o.id = f.id
+WHERE o.fence = f.fence
+FOR UPDATE OF o
 
--- name: burn_batch
-UPDATE writers SET batch = CASE WHEN batch = $2 THEN batch ELSE $2 + 1 END WHERE id = $1 RETURNING batch
+-- name: burn_heads
+UPDATE log_head h SET epoch = h.epoch + 1
+FROM unnest($1::uuid[], $2::bigint[]) AS judged (app_id, position)
+WHERE h.app_id = judged.app_id AND h.position = judged.position
+
+-- name: is_committed
+SELECT EXISTS (SELECT FROM events WHERE app_id = $1 AND position = $2 AND metadata ->> 'unit_id' = $3)
 
 -- name: read_events
 SELECT position, originator_id, originator_version, topic, state, metadata::text AS metadata, recorded_at
@@ -42,18 +56,14 @@ WHERE app_id = $1 AND position > $2 AND position <= $4
 ORDER BY position
 LIMIT $3
 
--- name: read_filtered
+-- name: read_page
 SELECT position, originator_id, originator_version, topic, state, metadata::text AS metadata, recorded_at
-FROM events
-WHERE app_id = $1 AND position > $2
-  AND ($4::text[] IS NULL OR topic = ANY ($4))
-  AND ($5::text IS NULL OR originator_id = $5)
-  AND ($6::text IS NULL OR metadata ->> 'actor' = $6)
-  AND ($7::text IS NULL OR metadata ->> 'correlation_id' = $7)
-  AND ($8::timestamptz IS NULL OR recorded_at >= $8)
-  AND ($9::timestamptz IS NULL OR recorded_at < $9)
+FROM (
+    SELECT *, sum(octet_length(state)) OVER (ORDER BY position) - octet_length(state) AS bytes_before
+    FROM (SELECT * FROM events WHERE app_id = $1 AND position > $2 ORDER BY position LIMIT $3) AS ahead
+) AS page
+WHERE bytes_before < $4
 ORDER BY position
-LIMIT $3
 
 -- name: read_stream
 SELECT position, originator_id, originator_version, topic, state, metadata::text AS metadata, recorded_at
@@ -72,14 +82,14 @@ FROM unnest($1::uuid[], $2::bigint[]) AS p (app_id, position)
 JOIN events e ON e.app_id = p.app_id AND e.position = p.position
 
 -- name: position_at
-SELECT coalesce(max(position), 0) FROM (
-    SELECT position FROM events WHERE app_id = $1 AND recorded_at <= $2 ORDER BY position DESC LIMIT 1
-) latest
+WITH RECURSIVE search (low, high) AS (
+    SELECT 0::bigint, position FROM log_head WHERE app_id = $1
+    UNION ALL
+    SELECT CASE WHEN e.recorded_at <= $2 THEN e.position ELSE low END, CASE WHEN e.recorded_at <= $2 THEN high ELSE e.position - 1 END
+    FROM search JOIN events e ON e.app_id = $1 AND e.position = (low + high + 1) / 2
+    WHERE low < high
+)
+SELECT coalesce(max(low), 0) AS position FROM search WHERE low = high
 
 -- name: changed_heads
 SELECT app_id, position FROM log_head WHERE last_recorded_at >= $1
-
--- name: held_fences
-SELECT o.id FROM outbox o JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS f (app_id, id, fence) ON o.app_id = f.app_id AND o.id = f.id
-WHERE o.fence = f.fence
-FOR UPDATE OF o

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
@@ -26,7 +26,7 @@ def decode_metadata(text: str) -> Metadata:
     return _DECODER.decode(text)
 
 
-def recorded_from(row: Mapping[str, Any], app_id: UUID, decode: Callable[[str, bytes], Event]) -> Recorded:
+def recorded_from(row: Any, app_id: UUID, decode: Callable[[str, bytes], Event]) -> Recorded:
     """A recorded event from a row with the columns of `read_events`."""
     return Recorded(
         app_id=app_id,

@@ -1,13 +1,11 @@
 """What the writer knows of heads and streams, so that a batch on known streams needs no read.
 
-An app's entries are true at exactly its cached head: every batch is committed by compare-and-swap on that head, so an entry that another process has made stale can
-never be acted upon. Whenever a head turns out to have moved, everything known of that app is forgotten.
+An app's streams are true at exactly its head here: a batch is committed by compare-and-swap on that head, so what another process has made stale is never acted
+upon. A head that turns out to have moved takes all that is known of its app with it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
@@ -15,70 +13,83 @@ from domain.judge import Head
 from domain.units import Stream
 
 MAX_STREAMS: Final = 20_000
+MAX_BYTES: Final = 32 * 1024 * 1024
+MAX_STREAM_BYTES: Final = 64 * 1024
+_BYTES_BESIDE_STATE: Final = 500
+
+
+class AppStates:
+    """One app's head, None when unknown, and the streams known at it: those written or read from the table lately, and those before."""
+
+    __slots__ = ("_old", "_young", "head")
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self._young: dict[str, Stream] = {}
+        self._old: dict[str, Stream] = {}
+
+    def get(self, name: str) -> Stream | None:
+        """A stream's state at the head, if known."""
+        return self._young.get(name) or self._old.get(name)
+
+    def put(self, name: str, stream: Stream) -> bool:
+        """Remember a stream's state at the head. True when it is new among the late ones."""
+        is_new = name not in self._young
+        self._young[name] = stream
+        return is_new
+
+    def drop(self, name: str) -> None:
+        """Forget a stream."""
+        self._young.pop(name, None)
+        self._old.pop(name, None)
+
+    def meet(self, head: Head) -> bool:
+        """Take note of a head just read. True when it is not the one that was known, which takes all that was known with it."""
+        moved = self.head is not None and self.head != head
+        if moved:
+            self.forget()
+        self.head = head
+        return moved
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self.head = None
+        self._young, self._old = {}, {}
+
+    def age(self) -> bool:
+        """Forget what has been here since before the last time. True when nothing is left."""
+        self._old, self._young = self._young, {}
+        return not self._old
 
 
 class StateCache:
-    """Heads of all apps seen, and the least recently used streams up to `max_streams`."""
+    """All apps' states, within bounds on their number and bytes: when one generation of streams is full, the one before it goes."""
 
-    def __init__(self, max_streams: int = MAX_STREAMS) -> None:
-        self._max = max_streams
-        self._heads: dict[UUID, Head] = {}
-        self._streams: OrderedDict[tuple[UUID, str], Stream] = OrderedDict()
-        self._by_app: dict[UUID, set[str]] = {}
+    def __init__(self, max_streams: int = MAX_STREAMS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_streams = max_streams // 2
+        self._max_bytes = max_bytes // 2
+        self._apps: dict[UUID, AppStates] = {}
+        self._streams = 0
+        self._bytes = 0
 
-    def head(self, app_id: UUID) -> Head | None:
-        """The app's head as last seen."""
-        return self._heads.get(app_id)
+    def app(self, app_id: UUID) -> AppStates:
+        """What is known of an app."""
+        states = self._apps.get(app_id)
+        if states is None:
+            states = self._apps[app_id] = AppStates()
+        return states
 
-    def get(self, app_id: UUID, name: str) -> Stream | None:
-        """A stream's state at the cached head, if known."""
-        stream = self._streams.get((app_id, name))
-        if stream is not None:
-            self._streams.move_to_end((app_id, name))
-        return stream
+    def remember(self, states: AppStates, name: str, stream: Stream, size: int) -> None:
+        """Keep a stream's state (`size` bytes encoded) until the app's head moves without us."""
+        if size > MAX_STREAM_BYTES:
+            states.drop(name)
+            return
+        if states.put(name, stream):
+            self._streams += 1
+        self._bytes += size + _BYTES_BESIDE_STATE
+        if self._streams > self._max_streams or self._bytes > self._max_bytes:
+            self._age()
 
-    def advance(self, app_id: UUID, head: Head, streams: Mapping[str, Stream]) -> None:
-        """Record the head after our own batch and the streams it changed or had read."""
-        self._heads[app_id] = head
-        self._store(app_id, streams)
-
-    def meet(self, app_id: UUID, head: Head) -> bool:
-        """Compare a head just read with the cached one; forget the app and take the new head when they differ. True if they were equal."""
-        known = self._heads.get(app_id)
-        if known is not None and known.position == head.position and known.closed == head.closed:
-            return True
-        self.forget(app_id)
-        self._heads[app_id] = head
-        return False
-
-    def forget(self, app_id: UUID) -> None:
-        """Drop all that is known of an app."""
-        self._heads.pop(app_id, None)
-        for name in self._by_app.pop(app_id, ()):
-            self._streams.pop((app_id, name), None)
-
-    def _store(self, app_id: UUID, streams: Mapping[str, Stream]) -> None:
-        names = self._by_app.setdefault(app_id, set())
-        for name, stream in streams.items():
-            self._streams[app_id, name] = stream
-            self._streams.move_to_end((app_id, name))
-            names.add(name)
-        self._evict()
-
-    def _evict(self) -> None:
-        while len(self._streams) > self._max:
-            (app_id, name), _ = self._streams.popitem(last=False)
-            self._by_app[app_id].discard(name)
-
-
-def names_missing(cache: StateCache, app_id: UUID, names: Iterable[str]) -> tuple[dict[str, Stream], list[str]]:
-    """Split names into known states and those that must be read."""
-    known: dict[str, Stream] = {}
-    missing: list[str] = []
-    for name in names:
-        stream = cache.get(app_id, name)
-        if stream is None:
-            missing.append(name)
-        else:
-            known[name] = stream
-    return known, missing
+    def _age(self) -> None:
+        self._streams = self._bytes = 0
+        self._apps = {app_id: states for app_id, states in self._apps.items() if not states.age()}

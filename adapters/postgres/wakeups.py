@@ -1,6 +1,8 @@
 """Telling followers that there is more to read. A wake-up is a hint: whoever gets one reads the log.
 
-Three sources, each enough alone: this process's own commits, other processes' NOTIFY, and a jittered poll of changed heads for when a NOTIFY was lost.
+Three sources, each enough alone: this process's own commits, other processes' NOTIFY, and a jittered poll of changed heads for when a NOTIFY was lost. The
+poll asks for heads by their last event's time, with some overlap; a head that another process's slow commit or slow clock hides from that is found by the
+sweep of all heads that every so many polls are.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import anyio
 import asyncpg
 import structlog
 
-from adapters.postgres.batch import NOTIFY_CHANNEL
 from adapters.postgres.connect import LOST, connect
+from adapters.postgres.hints import NOTIFY_CHANNEL, decode_hint
 from domain.statements import load_sql
 
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
 _OVERLAP: Final = timedelta(seconds=5)
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SWEEP_EVERY: Final = 20
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +34,10 @@ Foreign = Callable[[UUID, int], None]
 
 
 class Wakeups:
-    """The newest known position of each app, and those who wait for it to pass theirs."""
+    """The newest known position of each app, and those who wait for it to pass theirs. `sender` is this process in hints."""
 
-    def __init__(self) -> None:
+    def __init__(self, sender: str) -> None:
+        self._sender = sender
         self._positions: dict[UUID, int] = {}
         self._waiters: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._foreign: list[Foreign] = []
@@ -79,21 +84,27 @@ class Wakeups:
         connection = await connect(dsn)
         try:
             await connection.add_listener(NOTIFY_CHANNEL, self._hinted)
-            since = datetime(1970, 1, 1, tzinfo=UTC)
             while True:
-                rows = await connection.fetch(_SQL["changed_heads"], since)
-                for row in rows:
-                    self._seen(row["app_id"], row["position"])
-                since = (await connection.fetchval("SELECT clock_timestamp()")) - _OVERLAP
-                await anyio.sleep(poll_s * (0.75 + 0.5 * random.random()))  # noqa: S311  # jitter, so that processes do not poll in step
+                since = _EVER
+                for _ in range(_SWEEP_EVERY):
+                    since = await self._poll(connection, since)
+                    await anyio.sleep(poll_s * (0.75 + 0.5 * random.random()))  # noqa: S311  # jitter, so that processes do not poll in step
         finally:
             connection.terminate()
 
-    def _hinted(self, connection: Any, pid: int, channel: str, payload: str) -> None:
+    async def _poll(self, connection: asyncpg.Connection, since: datetime) -> datetime:
+        """Take note of heads with events since a time; returns the time to ask for next."""
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        for row in await connection.fetch(_SQL["changed_heads"], since):
+            self._seen(row["app_id"], row["position"])
+        return now - _OVERLAP
+
+    def _hinted(self, connection: Any, pid: int, channel: str, payload: Any) -> None:
         del connection, pid, channel
-        for hint in payload.split(","):
-            app_id, _, position = hint.partition(":")
-            self._seen(UUID(app_id), int(position))
+        sender, heads = decode_hint(payload)
+        if sender != self._sender:  # our own commits are known when they are settled
+            for app_id, position in heads:
+                self._seen(app_id, position)
 
     def _seen(self, app_id: UUID, position: int) -> None:
         if self.advance(app_id, position):
