@@ -1,12 +1,16 @@
-"""Bringing a database to what this program needs, before anything else uses it."""
+"""Bringing a database to what this program needs, and keeping its projections true to the log."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapters.postgres.mapper import StructMapper
 from adapters.postgres.migrate import migrate
-from adapters.postgres.projecting import Report, ensure_projections
+from adapters.postgres.projecting import Findings, Report, ensure_projections, rebuild, verify
 from adapters.postgres.projecting.port import quiet
+from domain.errors import Invalid
 from domain.registry import EVENTS
+from projections.base import Projection
 from projections.registry import PROJECTIONS
 
 
@@ -14,3 +18,21 @@ async def prepare_database(dsn: str, report: Report = quiet) -> None:
     """Migrate, then make or rebuild the projections that are missing or older than the code. Raises DatabaseUnusable, naming what is in the way."""
     await migrate(dsn)
     await ensure_projections(dsn, PROJECTIONS, StructMapper(EVENTS), report)
+
+
+async def rebuild_projections(dsn: str, names: Sequence[str] = (), report: Report = quiet) -> None:
+    """Rebuild these projections (none named: all) while traffic flows. Raises Invalid for an unknown name, else what `rebuild` raises."""
+    await rebuild(dsn, _named(names), StructMapper(EVENTS), report)
+
+
+async def verify_projections(dsn: str, names: Sequence[str] = (), report: Report = quiet) -> Findings:
+    """Compare these projections (none named: all) with the log, and check the log. Raises Invalid for an unknown name, else what `verify` raises."""
+    return await verify(dsn, _named(names), StructMapper(EVENTS), report)
+
+
+def _named(names: Sequence[str]) -> Sequence[Projection]:
+    known = {projection.name: projection for projection in PROJECTIONS}
+    for name in names:
+        if name not in known:
+            raise Invalid(f"{name!r} is no projection; there are {', '.join(known)}", field="name")
+    return [known[name] for name in dict.fromkeys(names)] or PROJECTIONS

@@ -9,7 +9,7 @@ from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved
 from domain.events import Event, Recorded
 from domain.statements import load_sql
 from projections.base import Stages
-from projections.rows import changes
+from projections.rows import Life, changed, lives, side_by_side
 
 _SQL: Final = load_sql("projections.control", "apps.sql")
 
@@ -26,24 +26,23 @@ class Apps:
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """The last event of each app and domain."""
-        last = {recorded.stream: recorded for recorded in events}.values()
-        apps: list[dict[str, Any]] = []
-        gone_apps: list[dict[str, Any]] = []
-        domains: list[dict[str, Any]] = []
-        gone_domains: list[dict[str, Any]] = []
-        for recorded in last:
-            match recorded.event:
-                case AppCreated(app_id=app_id, name=name, slug=slug):
-                    apps.append({"app_id": app_id, "name": name, "slug": slug, "created_at": recorded.recorded_at})
-                case AppDeleted(app_id=app_id):
-                    gone_apps.append({"app_id": app_id})
-                case DomainAdded(app_id=app_id, domain_id=domain_id, pattern=pattern):
-                    domains.append({"app_id": app_id, "domain_id": domain_id, "pattern": pattern, "created_at": recorded.recorded_at})
-                case DomainRemoved(app_id=app_id, domain_id=domain_id):
-                    gone_domains.append({"app_id": app_id, "domain_id": domain_id})
-        return [
-            [
-                *changes(_SQL["save_apps"], apps, _SQL["delete_apps"], gone_apps),
-                *changes(_SQL["save_domains"], domains, _SQL["delete_domains"], gone_domains),
-            ]
-        ]
+        apps = lives((recorded for recorded in events if isinstance(recorded.event, AppCreated | AppDeleted)), AppDeleted)
+        domains = lives((recorded for recorded in events if isinstance(recorded.event, DomainAdded | DomainRemoved)), DomainRemoved)
+        return side_by_side(
+            changed(apps, AppDeleted, _row, _SQL["save_apps"], _SQL["delete_apps"]),
+            changed(domains, DomainRemoved, _row, _SQL["save_domains"], _SQL["delete_domains"]),
+        )
+
+
+def _row(life: Life) -> dict[str, Any]:
+    match life.last.event:
+        case AppCreated(app_id=app_id, name=name, slug=slug):
+            return {"app_id": app_id, "name": name, "slug": slug, "created_at": life.created_at}
+        case DomainAdded(app_id=app_id, domain_id=domain_id, pattern=pattern):
+            return {"app_id": app_id, "domain_id": domain_id, "pattern": pattern, "created_at": life.created_at}
+        case DomainRemoved(app_id=app_id, domain_id=domain_id):
+            return {"app_id": app_id, "domain_id": domain_id}
+        case AppDeleted(app_id=app_id):
+            return {"app_id": app_id}
+        case _:
+            raise TypeError(life.last.event)

@@ -3,9 +3,9 @@ CREATE TABLE apps (
     app_id     uuid        PRIMARY KEY,
     name       text        NOT NULL,
     slug       text        COLLATE "C" NOT NULL,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    CONSTRAINT apps_slug UNIQUE (slug) DEFERRABLE -- a batch may give a slug that it frees itself
 );
-CREATE UNIQUE INDEX apps_slug ON apps (slug);
 CREATE TABLE domains (
     app_id     uuid        NOT NULL,
     domain_id  uuid        NOT NULL,

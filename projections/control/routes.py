@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from domain.events import Event, Recorded
 from domain.routes import RouteCreated, RouteDeleted
 from domain.statements import load_sql
 from projections.base import Stages
-from projections.rows import changes
+from projections.rows import Life, changed, lives
 
 _SQL: Final = load_sql("projections.control", "routes.sql")
 
@@ -26,11 +26,14 @@ class Routes:
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """The last event of each route."""
-        last = {(recorded.app_id, recorded.stream): recorded for recorded in events}.values()
-        saved = [
-            {"app_id": r.app_id, "route_id": r.event.route.id, "script_id": r.event.route.script_id, "route": r.event.route, "created_at": r.recorded_at}
-            for r in last
-            if isinstance(r.event, RouteCreated)
-        ]
-        gone = [{"app_id": recorded.app_id, "route_id": recorded.event.route_id} for recorded in last if isinstance(recorded.event, RouteDeleted)]
-        return [changes(_SQL["save_routes"], saved, _SQL["delete_routes"], gone)]
+        return changed(lives(events, RouteDeleted), RouteDeleted, _row, _SQL["save_routes"], _SQL["delete_routes"])
+
+
+def _row(life: Life) -> dict[str, Any]:
+    match life.last.event:
+        case RouteCreated(route=route):
+            return {"app_id": life.last.app_id, "route_id": route.id, "script_id": route.script_id, "route": route, "created_at": life.created_at}
+        case RouteDeleted(route_id=route_id):
+            return {"app_id": life.last.app_id, "route_id": route_id}
+        case _:
+            raise TypeError(life.last.event)

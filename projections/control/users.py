@@ -9,7 +9,7 @@ from domain.events import Event, Recorded
 from domain.statements import load_sql
 from domain.users import UserCreated, UserDeleted
 from projections.base import Stages
-from projections.rows import changes
+from projections.rows import Life, changed, lives
 
 _SQL: Final = load_sql("projections.control", "users.sql")
 
@@ -26,19 +26,22 @@ class Users:
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """The last event of each user."""
-        last = {recorded.stream: recorded for recorded in events}.values()
-        saved = [_row(recorded, recorded.event) for recorded in last if isinstance(recorded.event, UserCreated)]
-        gone = [{"user_id": recorded.event.user_id} for recorded in last if isinstance(recorded.event, UserDeleted)]
-        return [changes(_SQL["save_users"], saved, _SQL["delete_users"], gone)]
+        return changed(lives(events, UserDeleted), UserDeleted, _row, _SQL["save_users"], _SQL["delete_users"])
 
 
-def _row(recorded: Recorded, user: UserCreated) -> dict[str, Any]:
-    return {
-        "user_id": user.user_id,
-        "username": user.username,
-        "username_key": user.username.casefold(),
-        "email": user.email,
-        "instance_role": user.instance_role,
-        "active": user.active,
-        "created_at": recorded.recorded_at,
-    }
+def _row(life: Life) -> dict[str, Any]:
+    match life.last.event:
+        case UserCreated() as user:
+            return {
+                "user_id": user.user_id,
+                "username": user.username,
+                "username_key": user.username.casefold(),
+                "email": user.email,
+                "instance_role": user.instance_role,
+                "active": user.active,
+                "created_at": life.created_at,
+            }
+        case UserDeleted(user_id=user_id):
+            return {"user_id": user_id}
+        case _:
+            raise TypeError(life.last.event)

@@ -6,9 +6,9 @@ CREATE TABLE users (
     email         text,
     instance_role text        NOT NULL,
     active        boolean     NOT NULL,
-    created_at    timestamptz NOT NULL
-);
-CREATE UNIQUE INDEX users_username ON users (username_key)
+    created_at    timestamptz NOT NULL,
+    CONSTRAINT users_username UNIQUE (username_key) DEFERRABLE -- a batch may give a name that it frees itself
+)
 
 -- name: save_users
 INSERT INTO users SELECT * FROM jsonb_populate_recordset(NULL::users, $1::text::jsonb)

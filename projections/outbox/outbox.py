@@ -7,7 +7,7 @@ An event that matches a trigger enabled at its position, an accepted request and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,7 @@ from domain.registry import TRIGGERING, trigger_subject
 from domain.statements import Statement, load_sql
 from domain.triggers import TriggerDeleted, TriggerSaved
 from projections.base import Stages
-from projections.rows import changes
+from projections.rows import Life, changed, lives
 
 _SQL: Final = load_sql("projections.outbox", "statements.sql")
 _TRIGGERS: Final = (TriggerSaved, TriggerDeleted)
@@ -80,8 +80,8 @@ def _round(group: _Round) -> Stages:
     inserts = [*_matched(group.causes), *_tasks(group.causes)]
     outcomes = _outcomes(group.outcomes)
     if _ends_own_rows(group):
-        return [triggers, inserts, outcomes]
-    return [triggers, [*inserts, *outcomes]]
+        return [*triggers, inserts, outcomes]
+    return [*triggers, [*inserts, *outcomes]]
 
 
 def _ends_own_rows(group: _Round) -> bool:
@@ -97,25 +97,28 @@ def _ends_own_rows(group: _Round) -> bool:
     )
 
 
-def _trigger_changes(events: Sequence[Recorded]) -> list[Statement]:
-    last = {(recorded.app_id, recorded.stream): recorded for recorded in events}.values()
-    saved = [
-        {
-            "app_id": r.app_id,
-            "trigger_id": r.event.trigger.id,
-            "source": r.event.trigger.source,
-            "pattern": r.event.trigger.pattern,
-            "ops": r.event.trigger.ops,
-            "enabled": r.event.trigger.enabled,
-            "script_id": r.event.trigger.script_id,
-            "trigger": r.event.trigger,
-            "created_at": r.recorded_at,
-        }
-        for r in last
-        if isinstance(r.event, TriggerSaved)
-    ]
-    gone = [{"app_id": r.app_id, "trigger_id": r.event.trigger_id} for r in last if isinstance(r.event, TriggerDeleted)]
-    return changes(_SQL["save_triggers"], saved, _SQL["delete_triggers"], gone)
+def _trigger_changes(events: Sequence[Recorded]) -> Stages:
+    return changed(lives(events, TriggerDeleted), TriggerDeleted, _trigger_row, _SQL["save_triggers"], _SQL["delete_triggers"])
+
+
+def _trigger_row(life: Life) -> dict[str, Any]:
+    match life.last.event:
+        case TriggerSaved(trigger=trigger):
+            return {
+                "app_id": life.last.app_id,
+                "trigger_id": trigger.id,
+                "source": trigger.source,
+                "pattern": trigger.pattern,
+                "ops": trigger.ops,
+                "enabled": trigger.enabled,
+                "script_id": trigger.script_id,
+                "trigger": trigger,
+                "created_at": life.created_at,
+            }
+        case TriggerDeleted(trigger_id=trigger_id):
+            return {"app_id": life.last.app_id, "trigger_id": trigger_id}
+        case _:
+            raise TypeError(life.last.event)
 
 
 def _matched(events: Sequence[Recorded]) -> list[Statement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Event, Recorded
@@ -42,15 +43,15 @@ class DeadLetters:
 
 
 def _stages(run: Iterable[Recorded]) -> Stages:
-    arrived: dict[str, dict[str, Any]] = {}
-    resolved: list[dict[str, Any]] = []
+    arrived: dict[tuple[UUID, str], dict[str, Any]] = {}
+    resolved: dict[tuple[UUID, str], dict[str, Any]] = {}
     for recorded in run:
         match recorded.event:
             case ExecutionDeadLettered() as event:
-                arrived[recorded.stream] = _arrival(recorded, event)
+                arrived.setdefault((recorded.app_id, recorded.stream), _arrival(recorded, event))
             case DeadLetterResolved() as event:
-                resolved.append(_resolution(recorded, event))
-    pairs = ((_SQL["save"], list(arrived.values())), (_SQL["resolve"], resolved))
+                resolved[recorded.app_id, recorded.stream] = _resolution(recorded, event)
+    pairs = ((_SQL["save"], list(arrived.values())), (_SQL["resolve"], list(resolved.values())))
     return [[Statement(sql, (rows(values),))] for sql, values in pairs if values]
 
 

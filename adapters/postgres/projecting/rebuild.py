@@ -26,7 +26,7 @@ import structlog
 
 from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.projecting.port import Decoder, Progress, Projection, Report, quiet
-from adapters.postgres.projecting.replay import PAGE_POSITIONS, SQL, Reading, Replay
+from adapters.postgres.projecting.replay import SQL, Reading, Replay, catch_up
 from adapters.postgres.projecting.session import comment_of, live_schema, open_session
 from domain.errors import Unavailable
 
@@ -78,23 +78,14 @@ async def _create(connection: asyncpg.Connection, live: str, projections: Iterab
 
 async def _fill_and_swap(connection: asyncpg.Connection, live: str, projections: Sequence[Projection], reading: Reading, report: Report) -> None:
     filling = Replay(connection, projections, reading, topics=_topics(projections), done={})
-    await _catch_up(filling, report)
+    await catch_up(filling, report)
     for projection in projections:
         for table in projection.tables:
             await connection.execute(f"ANALYZE {_SHADOW}.{table}")
     for projection in projections:
         own = Replay(connection, [projection], reading, topics=_topics([projection]), done=filling.done)
-        await _catch_up(own, report)
+        await catch_up(own, report)
         await _swap_patiently(connection, live, projection, own, report)
-
-
-async def _catch_up(replay: Replay, report: Report) -> None:
-    """Replay until less than a page is left: so little that it can be done under the tables' locks."""
-    while replay.lag(heads := await replay.heads()) > PAGE_POSITIONS // 4:
-        while replay.lag(heads) > 0:
-            await replay.advance(heads)
-            total = sum(heads.values())
-            report(Progress(phase="replaying", done=total - replay.lag(heads), total=total))
 
 
 async def _swap_patiently(connection: asyncpg.Connection, live: str, projection: Projection, replay: Replay, report: Report) -> None:
@@ -110,7 +101,7 @@ async def _swap_patiently(connection: asyncpg.Connection, live: str, projection:
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             replay.done = done
             await anyio.sleep(min(_PAUSE_S * 1.3**attempt, _MAX_PAUSE_S))
-            await _catch_up(replay, report)
+            await catch_up(replay, report)
         except asyncpg.DuplicateTableError as error:
             raise DatabaseUnusable(f"projection {projection.name} cannot be made: {error}") from error
         else:

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from adapters.postgres.projecting.port import Decoder, Positions, Projection
+from adapters.postgres.projecting.port import Decoder, Positions, Progress, Projection, Report
 from adapters.postgres.rows import recorded_from
 from domain.events import Recorded
 from domain.statements import load_sql
@@ -96,6 +96,15 @@ class Replay:
             for stage in projection.apply(share) if share else ():
                 for statement in stage:
                     await self._connection.execute(statement.sql, *statement.args)
+
+
+async def catch_up(replay: Replay, report: Report) -> None:
+    """Replay until less than a quarter of a page is left: so little that it can be done under the tables' locks."""
+    while replay.lag(heads := await replay.heads()) > PAGE_POSITIONS // 4:
+        while replay.lag(heads) > 0:
+            await replay.advance(heads)
+            total = sum(heads.values())
+            report(Progress(phase="replaying", done=total - replay.lag(heads), total=total))
 
 
 def _pack(done: Mapping[UUID, int], heads: Mapping[UUID, int]) -> list[Range]:

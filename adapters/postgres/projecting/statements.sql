@@ -35,3 +35,33 @@ ORDER BY k.place
 
 -- name: columns
 SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+
+-- name: heads_astray
+-- Logs whose head does not stand at their last event. The recursion steps from app to app by the index, so that events without a head are found too.
+WITH RECURSIVE appended AS (
+    (SELECT app_id FROM events ORDER BY app_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.app_id FROM events e WHERE e.app_id > a.app_id ORDER BY e.app_id LIMIT 1) FROM appended a WHERE a.app_id IS NOT NULL
+),
+apps AS (SELECT app_id FROM appended WHERE app_id IS NOT NULL UNION SELECT app_id FROM log_head)
+SELECT app_id, h.position AS head, h.last_recorded_at, coalesce(last.position, 0) AS position, last.recorded_at
+FROM apps
+LEFT JOIN log_head h USING (app_id)
+LEFT JOIN LATERAL (SELECT e.position, e.recorded_at FROM events e WHERE e.app_id = apps.app_id ORDER BY e.position DESC LIMIT 1) AS last ON true
+WHERE h.position IS DISTINCT FROM coalesce(last.position, 0) OR h.last_recorded_at < last.recorded_at
+ORDER BY app_id
+LIMIT $1
+
+-- name: streams_astray
+-- Events whose version does not follow on the one before it in their stream, or stands before it in the log.
+SELECT position, originator_id, originator_version, version_before, position_before
+FROM (
+    SELECT position, originator_id, originator_version,
+        lag(originator_version, 1, 0::bigint) OVER stream AS version_before, lag(position, 1, 0::bigint) OVER stream AS position_before
+    FROM events
+    WHERE app_id = $1
+    WINDOW stream AS (PARTITION BY originator_id ORDER BY originator_version)
+) e
+WHERE originator_version <> version_before + 1 OR position <= position_before
+ORDER BY position
+LIMIT $2

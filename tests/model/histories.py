@@ -1,0 +1,246 @@
+"""Random histories over every kind of event: steps drawn by hypothesis, made into units that fit what has happened so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from hypothesis import strategies as st
+
+from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.dead_letters import ResolveDeadLetter
+from domain.events import Event, Metadata
+from domain.executions import (
+    ExecutionAbandoned,
+    ExecutionDeadLettered,
+    ExecutionFailed,
+    ExecutionSkipped,
+    ExecutionSucceeded,
+    HttpRequest,
+    HttpRequestAccepted,
+    IdempotencyKeyUsed,
+    Task,
+    dead_letter_pattern,
+    execution_stream,
+    idempotency_stream,
+)
+from domain.globs import pattern_key
+from domain.ids import NIL_APP
+from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
+from domain.names import claim_name, release_name, touch_guard
+from domain.retention import RetentionApplied, retention_stream
+from domain.retry import RetryPolicy
+from domain.routes import RouteCreated, RouteDeleted, route_stream
+from domain.routing import Route
+from domain.sandbox import Limits, Reply, ScriptError
+from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
+from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
+from domain.units import Change, Effect, Record, Unit
+from domain.users import UserCreated, UserDeleted, user_stream
+from tests.model.outbox_model import OutboxModel
+
+Step = tuple[str, int, int, int]
+"""What to do, and three small choices."""
+
+APPS = (UUID(int=0xA), UUID(int=0xB))
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+ERROR = ScriptError("ValueError", "no")
+
+
+class History:
+    """Makes units of steps. `model` knows what was committed; what an earlier step of the same batch does is remembered here."""
+
+    def __init__(self, model: OutboxModel) -> None:
+        self.model = model
+        self._random = Random(7)
+        self._versions: dict[UUID, int] = {}
+        self._owners: dict[tuple[str, int], UUID] = {}
+        self._spent: set[UUID] = set()
+
+    def batch(self, steps: list[Step]) -> list[Unit]:
+        """Units to be appended together; steps for which there is nothing to do are left out."""
+        self._spent.clear()
+        return [unit for step in steps if (unit := self._unit(step)) is not None]
+
+    def _unit(self, step: Step) -> Unit | None:
+        kind, a, b, c = step
+        app_id, changes = STEPS[kind](self, a, b, c)
+        if not changes:
+            return None
+        metadata = Metadata(unit_id=self._id(), actor=f"user:{a}", depth=c, correlation_id=None if b == 0 else UUID(int=b))
+        return Unit(app_id=app_id, metadata=metadata, now=datetime.now(UTC), changes=tuple(changes))
+
+    def _id(self) -> UUID:
+        return UUID(int=self._random.getrandbits(128), version=4)
+
+    def _kv(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        collection, key = ("ab", "a", "b")[c], f"k{b}"
+        set_key = SetKey(collection=collection, key=key, value=msgspec.Raw(b"%d" % b), ttl_s=None if a < 2 else 0.000001)
+        effects: list[list[Effect]] = [
+            [set_key],
+            [DeleteKey(collection=collection, key=key)],
+            [ExpireKey(collection=collection, key=key), set_key],
+            [IncrementKey(collection=collection, key=key, by=1), IncrementKey(collection="b", key="n", by=1.5), set_key],
+        ]
+        return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
+
+    def _script(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        script_id = UUID(int=100 + 10 * (a % 2) + b)
+        if c == 2 and script_id in self._versions:
+            event: Event = ScriptDeleted(script_id=script_id, name=f"s{b}")
+            return APPS[a % 2], [_record(script_stream(script_id), event), touch_guard("modules")]
+        version = self._versions[script_id] = self._versions.get(script_id, 0) + (1 if c else 0) or 1
+        saved = ScriptSaved(script_id=script_id, name=f"s{b}", kind="endpoint", source=f"# {version}", source_version=version, timeout_s=1.5, limits=Limits())
+        return APPS[a % 2], [_record(script_stream(script_id), saved)]
+
+    def _route(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        route_id = UUID(int=200 + 10 * (a % 2) + b)
+        route = Route(id=route_id, script_id=UUID(int=100 + c), host_kind="any", host=None, path_kind="exact", path=f"/{c}", method=None, dispatch_mode="sync")
+        event = RouteDeleted(route_id=route_id, script_id=route.script_id) if c == 2 else RouteCreated(route=route)
+        return APPS[a % 2], [_record(route_stream(route_id), event)]
+
+    def _trigger(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        app_id, trigger_id = APPS[a % 2], UUID(int=300 + 10 * (a % 2) + b)
+        if c == 2 and (app_id, trigger_id) in self.model.triggers:
+            return app_id, [_record(trigger_stream(trigger_id), TriggerDeleted(trigger_id=trigger_id))]
+        detail: dict[str, Any] = {}
+        if b == 3:
+            detail = {"source": "http"} if a < 2 else {"script_id": str(UUID(int=100))}
+        pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(("*", "a*", "b")[b])
+        trigger = Trigger(
+            id=trigger_id,
+            source="dead_letter" if b == 3 else "kv",
+            script_id=UUID(int=100 + c),
+            enabled=a < 3,
+            ops=("delete",) if b == 1 and c else (),
+            pattern=pattern,
+            retry=RetryPolicy(),
+            registrant="user:1",
+            detail=detail,
+        )
+        together = self._kv(a, b, c)[1] if c else []
+        return app_id, [_record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger)), *together]
+
+    def _accept(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        execution_id = self._id()
+        request = HttpRequest(method="POST", host="h", path="/", headers={}, query={}, params={}, rest=None, body=b"x" * (5000 if c == 2 else 1))
+        event = HttpRequestAccepted(
+            execution_id=execution_id, script_id=UUID(int=100 + b), route_id=UUID(int=1), mode="async", request=request, retry=RetryPolicy()
+        )
+        used = IdempotencyKeyUsed(execution_id=execution_id, request_hash="00", expires_at=LONG_AGO)
+        return APPS[a % 2], [_record(execution_stream(execution_id), event), _record(idempotency_stream(f"{a}{b}{c}"), used)]
+
+    def _outcome(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        ready = [key for key in self.model.open if key[1] not in self._spent]
+        if not ready:
+            return NIL_APP, []
+        app_id, execution_id = ready[(4 * a + b) % len(ready)]
+        row = self.model.open[app_id, execution_id]
+        self._spent.add(execution_id)
+        return app_id, [_record(execution_stream(execution_id), _outcome_of(row.task, row.attempt, a, b + c)), *(self._kv(a, b, c)[1] if c == 0 else [])]
+
+    def _resolve(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        ready = [key for key in self.model.dead if key[1] not in self._spent]
+        if not ready:
+            return NIL_APP, []
+        app_id, dead_letter_id = ready[(4 * a + b) % len(ready)]
+        self._spent.add(dead_letter_id)
+        replay = msgspec.structs.replace(self.model.dead[app_id, dead_letter_id], execution_id=self._id()) if c else None
+        resolve = ResolveDeadLetter(dead_letter_id=dead_letter_id, resolution="replayed" if replay else "ignored", reason="why", replay=replay)
+        changes = [Change(resolve)]
+        if replay is not None and c == 2:
+            changes.append(_record(execution_stream(replay.execution_id), _outcome_of(replay, 1, a, b)))
+        return app_id, changes
+
+    def _retain(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        before = datetime.now(UTC) - timedelta(milliseconds=(0, 5, 20, 100)[b])
+        event = RetentionApplied(projection=("executions", "dead_letters", "abandoned")[c], before=before)
+        return APPS[a % 2], [_record(retention_stream(event.projection), event)]
+
+    def _abandon(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        execution_id = self._id()
+        event = ExecutionAbandoned(execution_id=execution_id, script_id=UUID(int=100 + b), status=200)
+        return APPS[a % 2], [_record(execution_stream(execution_id), event)]
+
+    def _app(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        slug = f"app-{b}"
+        changes: list[Change] = []
+        owner = self._owners.pop(("slug", b), None)
+        if owner is not None:
+            changes = [_record(app_stream(owner), AppDeleted(app_id=owner, slug=slug)), release_name("slug", slug, owner)]
+        if owner is None or c:
+            owner = self._owners["slug", b] = self._id()
+            changes += [_record(app_stream(owner), AppCreated(app_id=owner, name=f"App {a}", slug=slug)), claim_name("slug", slug, owner)]
+        return NIL_APP, changes
+
+    def _domain(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        domain_id = UUID(int=400 + 10 * (a % 2) + b)
+        change = DomainRemoved if c == 2 else DomainAdded
+        return NIL_APP, [_record(domain_stream(domain_id), change(domain_id=domain_id, app_id=APPS[a % 2], pattern=f"{b}.example.com"))]
+
+    def _user(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        name = f"User{b}"
+        changes: list[Change] = []
+        owner = self._owners.pop(("user", b), None)
+        if owner is not None:
+            changes = [_record(user_stream(owner), UserDeleted(user_id=owner, username=name)), release_name("user", name, owner)]
+        if owner is None or c:
+            owner = self._owners["user", b] = self._id()
+            changes += [_record(user_stream(owner), UserCreated(user_id=owner, username=name)), claim_name("user", name, owner)]
+        return NIL_APP, changes
+
+
+STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
+    "kv": History._kv,
+    "script": History._script,
+    "route": History._route,
+    "trigger": History._trigger,
+    "accept": History._accept,
+    "outcome": History._outcome,
+    "resolve": History._resolve,
+    "retain": History._retain,
+    "abandon": History._abandon,
+    "app": History._app,
+    "domain": History._domain,
+    "user": History._user,
+}
+
+_FREQUENT = ("kv", "kv", "trigger", "outcome", "outcome", "outcome", "resolve", "accept")
+steps = st.tuples(st.sampled_from((*_FREQUENT, *STEPS)), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
+histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_size=16)
+"""Batches of steps."""
+
+
+def _record(stream: str, event: Event) -> Change:
+    return Change(Record(name=stream, event=event))
+
+
+def _outcome_of(task: Task, attempt: int, a: int, how: int) -> Event:
+    now = datetime.now(UTC)
+    match how:
+        case 0:
+            reply = Reply(200, {}, b"ok")
+            return ExecutionSucceeded(task=task, script_version=a, attempt=attempt, started_at=now, duration_ms=1.5, reply=reply)
+        case 1:
+            again = now + timedelta(seconds=a)
+            return ExecutionFailed(
+                task=task,
+                attempt=attempt,
+                reason="raised",
+                error=ERROR,
+                first_attempt_at=now,
+                started_at=now,
+                duration_ms=2,
+                retry_at=again,
+                next_attempt=attempt + 1,
+            )
+        case 2:
+            return ExecutionFailed(task=task, attempt=attempt, reason="raised", error=ERROR, first_attempt_at=now, started_at=now, duration_ms=2)
+        case 3 | 4:
+            return ExecutionDeadLettered(task=task, attempts=attempt, reason="raised", error=ERROR, first_attempt_at=now, last_attempt_at=now, duration_ms=0.1)
+        case _:
+            return ExecutionSkipped(task=task, reason="depth")
