@@ -31,7 +31,7 @@ class Audit(Reading):
         self.events += 1
         self._check_order(row["app_id"], row["position"], row["recorded_at"])
         try:
-            return super().recorded(row)
+            return self._decode(row)
         except Exception as error:  # noqa: BLE001  # whatever a damaged state makes a decoder raise is what we are here to find
             self._found("unreadable", row["app_id"], row["position"], f"{row['topic']}: {error}")
             return None

@@ -45,8 +45,8 @@ log = structlog.get_logger(__name__)
 async def rebuild(dsn: str, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet) -> None:
     """Fill these projections anew from the log and swap them in, one after another; each is complete at every instant.
 
-    Raises Unavailable when a table was in use for minutes on end, DatabaseUnusable when a table of a new projection's name is somebody else's, and what the
-    decoder raises for an event that this program does not know; the live tables are then as they were.
+    Raises Unavailable when a table was in use for minutes on end, DatabaseUnusable when a table of a new projection's name is somebody else's or an event
+    cannot be read; the live tables are then as they were.
     """
     async with open_session(dsn) as connection:
         await rebuild_in(connection, projections, decoder, report)

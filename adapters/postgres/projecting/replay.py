@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.projecting.port import Decoder, Positions, Progress, Projection, Report
 from adapters.postgres.rows import recorded_from
 from domain.events import Recorded
@@ -27,13 +28,19 @@ Range = tuple[UUID, int, int]
 
 
 class Reading:
-    """Turns rows of `events` into events. A subclass may look at each row, and may leave out what cannot be decoded."""
+    """Turns rows of `events` into events. A subclass may look at each row, and may leave out what cannot be read."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
 
     def recorded(self, row: Any) -> Recorded | None:
-        """The row's event; raises what the decoder raises."""
+        """The row's event. Raises DatabaseUnusable, saying which, when it cannot be read."""
+        try:
+            return self._decode(row)
+        except Exception as error:  # a damaged state, or one of a newer program, makes a decoder raise anything
+            raise DatabaseUnusable(f"event {row['position']} of app {row['app_id']} cannot be read: {error}") from error
+
+    def _decode(self, row: Any) -> Recorded:
         return recorded_from(row, row["app_id"], self._decoder.decode)
 
 
