@@ -8,13 +8,13 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import auth
+from web.admin import apps, auth, kv, routes, scripts
 from web.admin.call import authenticated, provide_call
 from web.bodies import JsonBody
 
 _PREFIX: Final = "/api/v1/admin"
 
-ROUTERS: Final[Sequence[Router]] = ()
+ROUTERS: Final[Sequence[Router]] = (apps.router, scripts.router, routes.router, kv.router)
 """Everything that takes an authenticated caller."""
 
 

@@ -1,0 +1,33 @@
+-- name: recorded_at
+SELECT recorded_at FROM events WHERE app_id = $1 AND position = $2
+
+-- name: stream_at
+SELECT position FROM events WHERE app_id = $1 AND originator_id = $2 AND position <= $3 ORDER BY originator_version DESC LIMIT 1
+
+-- name: entries_at
+-- The last event of each stream from $2 to before $3, up to a position: of those that set a value, by key (what follows $5 characters of the stream's name, decoded).
+SELECT position, key
+FROM (
+    SELECT DISTINCT ON (originator_id)
+        position, topic, replace(replace(substr(originator_id, $5 + 1), '%3A', ':'), '%25', '%') COLLATE "C" AS key
+    FROM events
+    WHERE app_id = $1 AND originator_id >= $2 AND originator_id < $3 AND position <= $4
+    ORDER BY originator_id, originator_version DESC
+) last
+WHERE topic = $6 AND ($7::text IS NULL OR key > $7)
+ORDER BY key
+LIMIT $8
+
+-- name: next_collection
+SELECT split_part(originator_id, ':', 2) AS collection
+FROM events
+WHERE app_id = $1 AND originator_id >= $2 AND originator_id < 'kv;' AND position <= $3
+ORDER BY originator_id
+LIMIT 1
+
+-- name: streams_at
+SELECT DISTINCT ON (originator_id) position, topic, originator_id
+FROM events
+WHERE app_id = $1 AND originator_id > $2 AND originator_id < $3 AND position <= $4
+ORDER BY originator_id, originator_version DESC
+LIMIT $5

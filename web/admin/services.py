@@ -1,0 +1,42 @@
+"""The services of administration for one call. They hold no state of their own, so each call makes those that it needs."""
+
+from __future__ import annotations
+
+from runtime.admin.apps import Apps
+from runtime.admin.ceilings import ceiling_of
+from runtime.admin.data_kv import KvData
+from runtime.admin.executions import Executions
+from runtime.admin.routes import Routes
+from runtime.admin.scripts import Scripts
+from runtime.admin.writing import AdminWriter
+from web.admin.call import AdminCall
+
+
+def apps_of(call: AdminCall) -> Apps:
+    """Apps."""
+    return Apps(call.core.reader, writer_of(call))
+
+
+def scripts_of(call: AdminCall) -> Scripts:
+    """Scripts."""
+    return Scripts(call.core.reader, writer_of(call), call.core.sandbox, ceiling_of(call.core.settings.ceilings))
+
+
+def routes_of(call: AdminCall) -> Routes:
+    """Routes."""
+    return Routes(call.core.reader, writer_of(call))
+
+
+def kv_of(call: AdminCall) -> KvData:
+    """Key-value data."""
+    return KvData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
+def executions_of(call: AdminCall) -> Executions:
+    """Executions."""
+    return Executions(call.core.reader, call.core.log)
+
+
+def writer_of(call: AdminCall) -> AdminWriter:
+    """What services write with."""
+    return AdminWriter(call.core.appender, call.core.clock, call.core.directory.passed)
