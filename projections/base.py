@@ -34,5 +34,8 @@ class Projection(Protocol):
     def handles(self) -> frozenset[type[Event]]: ...
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
-        """Statements that bring the tables from before `events` (all of one or more logs, in position order, only handled types) to after them."""
+        """Statements that bring the tables from before `events` (of one or more logs, each in position order, only handled types) to after them.
+
+        Where a log is cut into runs must make no difference: live batches and the pages of a rebuild cut it differently, and have to give the same rows.
+        """
         ...
