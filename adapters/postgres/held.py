@@ -48,6 +48,7 @@ class HeldApps:
         self._waiting: dict[UUID, deque[Pending]] = {}
         self._contended: dict[UUID, int] = {}
         self._idle: list[Lane] = []
+        self.looked_up = 0
         self._slots = anyio.Semaphore(MAX_LANES)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -84,6 +85,7 @@ class HeldApps:
                     await self._commit(lane, app_id, units)
             finally:
                 del self._waiting[app_id]
+                self.looked_up, lane.looked_up = self.looked_up + lane.looked_up, 0
                 if len(self._idle) < _KEPT_LANES:
                     self._idle.append(lane)
                 else:

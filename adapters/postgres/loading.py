@@ -149,7 +149,7 @@ class Loading:
         return stream
 
     async def _repeated(self, lane: Lane, pending: Sequence[Pending]) -> Repeated:
-        keys = [(item.unit.app_id, item.unit.idempotency_key) for item in pending if item.unit.idempotency_key is not None]
+        keys = {(item.unit.app_id, item.unit.idempotency_key) for item in pending if item.unit.idempotency_key is not None}
         if not keys:
             return {}
         found: defaultdict[tuple[UUID, str], list[Recorded]] = defaultdict(list)

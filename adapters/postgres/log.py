@@ -50,6 +50,11 @@ class PgLog:
         self._listeners = listeners
         self.wakeups = wakeups
 
+    @property
+    def looked_up(self) -> int:
+        """How many commits lost their answer, so that their outcome had to be looked up."""
+        return self._writer.looked_up
+
     def on_commit(self, listener: Listener) -> None:
         """Call `listener(events, counts)` on the loop after each commit of this process, in commit order of each app."""
         self._listeners.append(listener)

@@ -61,6 +61,11 @@ class Writer:
         self._closing = False
         self._held = HeldApps(partial(Lane, dsn), judging, self.settle)
 
+    @property
+    def looked_up(self) -> int:
+        """How many outcomes had to be looked up."""
+        return self._lane.looked_up + self._held.looked_up
+
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """Append a unit; returns its events once they are durable. Raises the PiCloudError that refuses it."""
         if self._closing or len(self._open) >= MAX_OPEN_UNITS:
