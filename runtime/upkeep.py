@@ -5,42 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from adapters.postgres import projecting
-from adapters.postgres.mapper import StructMapper
-from adapters.postgres.projecting.findings import Findings
-from adapters.postgres.projecting.port import Progress
-from domain.errors import Invalid
-from domain.registry import EVENTS
-from projections.base import Projection
-from projections.registry import PROJECTIONS
-from runtime.database import prepare_database
+from adapters.postgres.projecting import Findings, Progress
+from runtime.database import prepare_database, rebuild_projections, verify_projections
 
 
 async def rebuild(dsn: str, names: Sequence[str]) -> int:
     """Rebuild projections; 0 when they stand."""
-    chosen = _chosen(names)
     await prepare_database(dsn)
-    await projecting.rebuild(dsn, chosen, StructMapper(EVENTS), _show)
-    print(f"rebuilt: {', '.join(projection.name for projection in chosen)}")
+    await rebuild_projections(dsn, names, _show)
+    print(f"rebuilt: {', '.join(names) or 'all'}")
     return 0
 
 
 async def verify(dsn: str, names: Sequence[str]) -> int:
     """Compare projections with the log and the log with itself; 0 when nothing was found, 1 otherwise."""
-    findings = await projecting.verify(dsn, _chosen(names), StructMapper(EVENTS), _show)
+    findings = await verify_projections(dsn, names, _show)
     for line in _lines(findings):
         print(line)
     verdict = "no difference" if findings.clean else f"{len(findings.differences) + len(findings.faults) + findings.omitted} findings"
     print(f"verified {findings.events} events against {findings.rows} rows: {verdict}")
     return 0 if findings.clean else 1
-
-
-def _chosen(names: Sequence[str]) -> list[Projection]:
-    known = {projection.name: projection for projection in PROJECTIONS}
-    for name in names:
-        if name not in known:
-            raise Invalid(f"there is no projection {name!r}; there are {', '.join(sorted(known))}", field="NAME")
-    return [known[name] for name in names] if names else list(PROJECTIONS)
 
 
 def _show(progress: Progress) -> None:

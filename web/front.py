@@ -26,8 +26,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _DATA_PLANE_API: Final = ("/api/v1/execute/", "/api/v1/executions/")
-_ONCE: Final = (b"host", b"content-length", b"content-type", b"authorization", b"origin")
+_ONCE: Final = frozenset({b"host", b"content-length"})
+_ONCE_FOR_CONTROL: Final = _ONCE | {b"content-type", b"authorization", b"origin"}
 _MAX_LENGTH_DIGITS: Final = 18
+_SERVER_ERROR: Final = 500
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +59,8 @@ class Front:
         started = perf_counter()
         plane = "data"
         try:
-            path = self._check(scope)
-            if path in PATHS or (path.startswith("/api/") and not path.startswith(_DATA_PLANE_API)):
+            path, controls = self._check(scope)
+            if controls:
                 plane = "control"
                 await self._control(_for_control(scope, path), receive, answer.send)
             else:
@@ -72,22 +74,22 @@ class Front:
         finally:
             self._note(scope, plane, answer.status, perf_counter() - started, request_id)
 
-    def _check(self, scope: Scope) -> str:
-        """The request's canonical path. Raises Malformed or TooLarge for what is refused on either plane."""
+    def _check(self, scope: Scope) -> tuple[str, bool]:
+        """The request's canonical path, and whether it is the control plane's. Raises Malformed or TooLarge."""
         path = canonical_path(scope["raw_path"])
-        seen = [name for name, _ in scope["headers"] if name in _ONCE]
-        repeated = next((name for name in seen if seen.count(name) > 1), None)
-        if repeated is not None:
-            raise Malformed(f"the header {repeated.decode()} may stand only once", field=repeated.decode())
+        controls = path in PATHS or (path.startswith("/api/") and not path.startswith(_DATA_PLANE_API))
+        _check_headers(scope, _ONCE_FOR_CONTROL if controls else _ONCE)
         length = header(scope, b"content-length")
         if length is not None:
             _check_length(length, self._max_body_bytes)
-        return path
+        return path, controls
 
     def _note(self, scope: Scope, plane: str, status: int, seconds: float, request_id: str) -> None:
         """The query is left out: it may hold tokens."""
         self._metrics.responded(plane, status, seconds)
-        level = log.debug if scope["path"] in PATHS else log.info
+        # Executions have records of their own; a line for each would cost the data plane more than it tells.
+        quiet = scope["path"] in PATHS or (plane == "data" and status < _SERVER_ERROR)
+        level = log.debug if quiet else log.info
         duration_ms = round(seconds * 1000, 2)
         level("http_request", method=scope["method"], path=scope["path"], status=status, duration_ms=duration_ms, request_id=request_id)
 
@@ -117,6 +119,15 @@ class _Answer:
         status, headers, body = problem(error)
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _check_headers(scope: Scope, once: frozenset[bytes]) -> None:
+    """Two parties that read different ones of a repeated header would see two different requests."""
+    seen: set[bytes] = set()
+    for name, _ in scope["headers"]:
+        if name in once and name in seen:
+            raise Malformed(f"the header {name.decode()} may stand only once", field=name.decode())
+        seen.add(name)
 
 
 def _check_length(text: str, most: int) -> None:

@@ -29,7 +29,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     slots: int = 0
     runs: int = 0
     warm_workers: int = 32
-    recycle_after: int = 100
+    recycle_after: int = 1000
     max_memory_mib: int = 512
     kill_grace_s: float = 0.5
     check_timeout_s: float = 10.0

@@ -105,7 +105,7 @@ async def _swap_patiently(connection: asyncpg.Connection, live: str, projection:
         except asyncpg.DuplicateTableError as error:
             raise DatabaseUnusable(f"projection {projection.name} cannot be made: {error}") from error
         else:
-            log.info("projection_rebuilt", projection=projection.name, version=projection.version, waits=attempt)
+            log.debug("projection_rebuilt", projection=projection.name, version=projection.version, waits=attempt)
             report(Progress(phase="swapped", projection=projection.name, waits=attempt))
             return
     raise Unavailable(f"the tables of {projection.name} were in use without a break; end the long transaction on them and try again", retry_after_s=60.0)

@@ -33,7 +33,10 @@ async def ensure_projections(dsn: str, projections: Sequence[Projection], decode
         versions = await _versions(session)
         behind = _behind(projections, versions)  # another starter may have done it while we waited
         for projection in behind:
-            log.info("projection_behind", projection=projection.name, version=versions.get(projection.name), wanted=projection.version)
+            found = versions.get(projection.name)
+            # Nothing was there before: that is a first start, nothing to tell.
+            tell = log.debug if found is None else log.info
+            tell("projection_behind", projection=projection.name, version=found, wanted=projection.version)
         await rebuild_in(session, behind, decoder, report)
 
 
