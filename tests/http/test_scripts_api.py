@@ -80,8 +80,8 @@ async def test_each_source_is_kept_as_a_version(owner: httpx.AsyncClient) -> Non
     assert second["next_cursor"] is None
     one = (await owner.get(f"{API}/scripts/{script}/versions/1")).json()
     assert one["source"] == ENDPOINT
-    for number in ("0", "5", "-1", "x", "1e3", "99999999999", "%C2%B2"):
-        refused(await owner.get(f"{API}/scripts/{script}/versions/{number}"), 404)
+    for nowhere in ("0", "5", "-1", "x", "1e3", "99999999999", "%C2%B2"):
+        refused(await owner.get(f"{API}/scripts/{script}/versions/{nowhere}"), 404)
 
 
 async def test_scripts_are_listed_in_pages_by_app(owner: httpx.AsyncClient) -> None:
