@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import anyio
 
 from adapters.postgres.embedded import open_embedded
-from domain.errors import PiCloudError
+from domain.errors import Invalid, PiCloudError
 from runtime.database import prepare_database
 from runtime.logging import configure_logging
 from runtime.server import BuildApp, serve
@@ -34,31 +34,44 @@ def run(build_app: BuildApp, argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. `build_app` makes the web application of a platform."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = load_settings(_environment(arguments))
-        configure_logging(settings.log)
-        match arguments.command:
-            case "serve":
-                return _serve(settings, build_app)
-            case "rebuild":
-                with _database(settings) as dsn:
-                    return _anyio(rebuild, dsn, arguments.names)
-            case _:
-                with _database(settings) as dsn:
-                    return _anyio(verify, dsn, arguments.names)
-    except PiCloudError as error:
-        print(f"picloud: {error.detail}", file=sys.stderr)
-        return 2
+        return _run(arguments, build_app)
     except KeyboardInterrupt:
         return 130
+    except BaseException as error:
+        known = _known(error)
+        if known is None:
+            raise
+        print(f"picloud: {known.detail}", file=sys.stderr)
+        return 2
 
 
-def _serve(settings: Settings, build_app: BuildApp) -> int:
+def _run(arguments: argparse.Namespace, build_app: BuildApp) -> int:
+    flags = _flags(arguments)
+    settings = load_settings({**_environment(), **flags})
+    configure_logging(settings.log)
+    if arguments.command == "serve":
+        return _serve(settings, build_app, flags)
+    command = rebuild if arguments.command == "rebuild" else verify
+    if settings.pg.url is None and not settings.data_dir.is_dir():
+        raise Invalid(f"PICLOUD_DATA_DIR: there is no instance in {settings.data_dir}", field="PICLOUD_DATA_DIR")
+    with _database(settings) as dsn:
+        return _anyio(command, dsn, arguments.names)
+
+
+def _known(error: BaseException) -> PiCloudError | None:
+    """What a person can be told: one of our errors, alone or within the groups that task groups make of it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, PiCloudError) else None
+
+
+def _serve(settings: Settings, build_app: BuildApp, flags: Mapping[str, str]) -> int:
     if WORKER_OF in os.environ:
         return _worker(settings, build_app)
     with _database(settings) as dsn:
         _anyio(prepare_database, dsn)
         if settings.process.workers > 1:
-            return supervise(dsn, settings, WORKER_OF)
+            return supervise(dsn, settings, WORKER_OF, flags)
         welcome = Welcome(settings, embedded=settings.pg.url is None)
         _anyio(serve, dsn, settings, build_app, welcome.prepare, welcome.show)
     return 0
@@ -66,9 +79,9 @@ def _serve(settings: Settings, build_app: BuildApp) -> int:
 
 def _worker(settings: Settings, build_app: BuildApp) -> int:
     """One of several equal processes: the first of them, by the log's verdict, bootstraps; all of them serve."""
-    welcome = Welcome(settings, embedded=False, quiet=os.environ[WORKER_OF] != "0")
     if settings.pg.url is None:
-        raise PiCloudError("a worker needs DATABASE_URL")
+        raise PiCloudError("a worker process needs DATABASE_URL")
+    welcome = Welcome(settings, embedded=False, quiet=os.environ[WORKER_OF] != "0")
     _anyio(serve, settings.pg.url.value, settings, build_app, welcome.prepare, welcome.show)
     return 0
 
@@ -87,20 +100,22 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("rebuild", "rebuild read models from the log while traffic flows"), ("verify", "compare read models with the log, row by row")):
         command = commands.add_parser(name, help=text)
         command.add_argument("names", nargs="*", metavar="NAME", help="projections; all when none is named")
+        command.add_argument("--data-dir", metavar="DATA-DIR", help="the same as PICLOUD_DATA_DIR")
     return parser
 
 
 _FLAGS: Final[Mapping[str, str]] = {"--bind": "PICLOUD_BIND", "--workers": "PICLOUD_WORKERS", "--roles": "PICLOUD_ROLES", "--data-dir": "PICLOUD_DATA_DIR"}
 
 
-def _environment(arguments: argparse.Namespace) -> dict[str, str]:
-    """The environment with the flags that were given."""
-    environment = {name: value for name, value in os.environ.items() if name != WORKER_OF}
-    for flag, variable in _FLAGS.items():
-        value = getattr(arguments, flag.removeprefix("--").replace("-", "_"), None)
-        if value is not None:
-            environment[variable] = value
-    return environment
+def _environment() -> dict[str, str]:
+    """The environment without what PiCloud's own processes tell each other."""
+    return {name: value for name, value in os.environ.items() if name != WORKER_OF}
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    """The flags that were given, as the variables that they stand for."""
+    given = {variable: getattr(arguments, flag.removeprefix("--").replace("-", "_"), None) for flag, variable in _FLAGS.items()}
+    return {variable: value for variable, value in given.items() if value is not None}
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adapters.postgres.connect import connect
+from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.mapper import StructMapper
 from adapters.postgres.migrate import migrate
 from adapters.postgres.projecting import Findings, Report, ensure_projections, rebuild, verify
@@ -18,6 +20,16 @@ async def prepare_database(dsn: str, report: Report = quiet) -> None:
     """Migrate, then make or rebuild the projections that are missing or older than the code. Raises DatabaseUnusable, naming what is in the way."""
     await migrate(dsn)
     await ensure_projections(dsn, PROJECTIONS, StructMapper(EVENTS), report)
+
+
+async def require_prepared(dsn: str) -> None:
+    """Raise DatabaseUnusable unless this program has prepared the database: for commands that must change nothing."""
+    connection = await connect(dsn)
+    try:
+        if not await connection.fetchval("SELECT to_regclass('projection_versions') IS NOT NULL"):
+            raise DatabaseUnusable("this database holds no PiCloud instance; `picloud serve` makes one")
+    finally:
+        await connection.close()
 
 
 async def rebuild_projections(dsn: str, names: Sequence[str] = (), report: Report = quiet) -> None:

@@ -12,6 +12,7 @@ import anyio
 import structlog
 import uvicorn
 
+from domain.errors import Invalid
 from runtime.platform import Platform, open_platform
 from runtime.settings import Settings
 
@@ -27,18 +28,24 @@ Step = Callable[[Platform], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 
-def bind(settings: Settings) -> socket.socket:
-    """The listening socket. Several processes may share the port."""
+def bind(settings: Settings, *, reserve: bool = False) -> socket.socket:
+    """The listening socket; several processes may share the port. `reserve` holds the port without taking connections. Raises Invalid."""
     address = settings.http.bind
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if settings.process.workers > 1:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.bind((address.host, address.port))
-    listening.listen(_BACKLOG)
-    listening.setblocking(False)
-    return listening
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((address.host, address.port))
+        if not reserve:
+            bound.listen(_BACKLOG)
+    except OSError as error:
+        bound.close()
+        message = f"PICLOUD_BIND: cannot listen on {address.host}:{address.port}: {error.strerror}"
+        raise Invalid(message, field="PICLOUD_BIND", code="cannot_listen") from error
+    bound.setblocking(False)
+    return bound
 
 
 async def serve(dsn: str, settings: Settings, build_app: BuildApp, prepare: Step, ready: Step) -> None:
@@ -46,27 +53,30 @@ async def serve(dsn: str, settings: Settings, build_app: BuildApp, prepare: Step
 
     `prepare` is awaited before the first request is taken, `ready` once requests are answered.
     """
-    async with open_platform(dsn, settings) as platform:
-        await prepare(platform)
-        if "web" in settings.process.roles:
-            await _serve_http(platform, settings, build_app, ready)
-        else:
-            await ready(platform)
-            await _signalled()
-
-
-async def _serve_http(platform: Platform, settings: Settings, build_app: BuildApp, ready: Step) -> None:
-    server = _server(build_app(platform))
-    with bind(settings) as listening:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listening])
-            try:
-                while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-                    await anyio.sleep(_LOOK_EVERY_S)
+    listening = bind(settings) if "web" in settings.process.roles else None
+    try:
+        async with open_platform(dsn, settings) as platform:
+            await prepare(platform)
+            if listening is None:
                 await ready(platform)
                 await _signalled()
-            finally:
-                server.should_exit = True
+            else:
+                await _serve_http(_server(build_app(platform)), listening, lambda: ready(platform))
+    finally:
+        if listening is not None:
+            listening.close()
+
+
+async def _serve_http(server: uvicorn.Server, listening: socket.socket, ready: Callable[[], Awaitable[None]]) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, [listening])
+        try:
+            while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+                await anyio.sleep(_LOOK_EVERY_S)
+            await ready()
+            await _signalled()
+        finally:
+            server.should_exit = True
 
 
 def _server(app: Any) -> uvicorn.Server:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import Final
 
 import structlog
 
+from runtime.server import bind
 from runtime.settings import Settings
 
 _LOOK_EVERY_S: Final = 0.1
@@ -21,10 +23,13 @@ _STOP_WITHIN_S: Final = 30.0
 log = structlog.get_logger(__name__)
 
 
-def supervise(dsn: str, settings: Settings, marker: str) -> int:
-    """Run `settings.process.workers` processes until SIGINT or SIGTERM; returns the exit status."""
-    children = _Children(dsn, marker)
+def supervise(dsn: str, settings: Settings, marker: str, flags: Mapping[str, str]) -> int:
+    """Run `settings.process.workers` processes until SIGINT or SIGTERM; returns the exit status. `flags` are the variables that the command line has set."""
     stopping = False
+    # Held for as long as we run: no stranger gets the port while a process is being replaced, and a port 0 is one port for all of them.
+    reserved = bind(settings, reserve=True)
+    host, port = reserved.getsockname()[:2]
+    children = _Children({**flags, "DATABASE_URL": dsn, "PICLOUD_BIND": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}, marker)
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal stopping
@@ -42,16 +47,16 @@ def supervise(dsn: str, settings: Settings, marker: str) -> int:
 
 
 class _Children:
-    def __init__(self, dsn: str, marker: str) -> None:
-        self._dsn = dsn
+    def __init__(self, settings: dict[str, str], marker: str) -> None:
+        self._settings = settings
         self._marker = marker
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._started: dict[int, float] = {}
 
     def start(self, index: int) -> None:
         """Start (again) the process of this index. It gets a process group of its own: the parent passes Ctrl-C on when it is time."""
-        environment = {**os.environ, self._marker: str(index), "DATABASE_URL": self._dsn}
-        command = [sys.executable, "-m", "web.main", *sys.argv[1:]]
+        environment = {**os.environ, **self._settings, self._marker: str(index)}
+        command = [sys.executable, "-m", "web.main", "serve"]
         self._running[index] = subprocess.Popen(command, env=environment, start_new_session=True)
         self._started[index] = time.monotonic()
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from adapters.postgres.projecting import Findings, Progress
-from runtime.database import prepare_database, rebuild_projections, verify_projections
+from runtime.database import prepare_database, rebuild_projections, require_prepared, verify_projections
 
 
 async def rebuild(dsn: str, names: Sequence[str]) -> int:
@@ -19,6 +19,7 @@ async def rebuild(dsn: str, names: Sequence[str]) -> int:
 
 async def verify(dsn: str, names: Sequence[str]) -> int:
     """Compare projections with the log and the log with itself; 0 when nothing was found, 1 otherwise."""
+    await require_prepared(dsn)
     findings = await verify_projections(dsn, names, _show)
     for line in _lines(findings):
         print(line)

@@ -39,7 +39,7 @@ class Welcome:
     def _lines(self, platform: Platform) -> list[str]:
         settings = self._settings
         base = settings.http.public_base_url or f"http://{_reachable(settings.http.bind.host)}:{settings.http.bind.port}"
-        database = f"embedded PostgreSQL under {settings.data_dir}/" if self._embedded else "PostgreSQL at DATABASE_URL"
+        database = f"embedded PostgreSQL under {settings.data_dir}/" if self._embedded else "PostgreSQL"
         hardening = [name for name, active in platform.sandbox.status().hardening.items() if active]
         lines = [
             f"PiCloud {read_version().product} is ready at {base}",
@@ -49,7 +49,7 @@ class Welcome:
         ]
         if "web" not in settings.process.roles:
             return lines
-        password = self._password or ("$PICLOUD_ADMIN_PASSWORD" if settings.admin.password else "…")
+        password = self._password or ("'\"$PICLOUD_ADMIN_PASSWORD\"'" if settings.admin.password else "…")
         login = f'{{"username": "{settings.admin.username}", "password": "{password}"}}'
         return [
             *lines,
