@@ -6,8 +6,8 @@ A re-run is unseen by the script's author: same execution id, seed and versions,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from secrets import token_hex
 from typing import Any, Final
@@ -20,21 +20,23 @@ from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
 from domain.clock import Clock
-from domain.errors import Invalid, PiCloudError, VersionConflict
+from domain.errors import Invalid, Overloaded, PiCloudError, VersionConflict
 from domain.events import Metadata, Recorded
 from domain.modules import resolve
 from domain.ports import Appender, CheckReads, Reader
 from domain.sandbox import Ending, Job, RunResult, Sandbox, ScriptError, Source
 from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
-from runtime.contention import HotStreams
+from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
 from runtime.services import Access
+from runtime.shares import Shares
 
 SDK_VERSION: Final = "1"
 _MIN_RERUN_S: Final = 0.01
 _MODULE_SETS_KEPT: Final = 512
 _MAX_MESSAGE_CHARS: Final = 4096
+_MAX_HEADER_CHARS: Final = 32 * 1024
 _BY_ITS_READS: Final = frozenset({"returned", "aborted", "raised"})
 """Endings that what was read may have decided; the others (time, memory, a crash) stand whatever was read."""
 
@@ -88,126 +90,28 @@ def no_outcome(result: RunResult, started_at: datetime, duration_s: float) -> Se
 
 
 class Executor:
-    """Runs invocations."""
+    """Runs invocations, `seats` of them at once."""
 
-    def __init__(self, log: Appender, reader: Reader, check_reads: CheckReads, sandbox: Sandbox, clock: Clock) -> None:
-        self._log = log
-        self._check_reads = check_reads
-        self._reader = reader
-        self._sandbox = sandbox
-        self._clock = clock
-        self._hot = HotStreams()
+    def __init__(self, log: Appender, reader: Reader, check_reads: CheckReads, sandbox: Sandbox, clock: Clock, *, seats: int) -> None:
+        self.log = log
+        self.check_reads = check_reads
+        self.reader = reader
+        self.sandbox = sandbox
+        self.clock = clock
+        self.hot = HotStreams()
+        self.shares = Shares(seats)
         self._modules: dict[tuple[UUID, int, tuple[tuple[str, int], ...]], tuple[Source, ...]] = {}
 
     async def execute(self, call: Invocation, outcome: OutcomeChanges = no_outcome, fence: Fence | None = None) -> Outcome:
         """Run to an ending and commit it.
 
-        The script's own failures are endings, not exceptions. Raises FenceLost, LogClosed, Unavailable or OutcomeUnknown when the outcome could not be
-        committed; nothing of the execution has happened then (or, for OutcomeUnknown, nobody knows yet).
+        The script's own failures are endings, not exceptions. Raises Overloaded when a synchronous run gets no seat within its time limit, and FenceLost,
+        LogClosed, Unavailable or OutcomeUnknown when the outcome could not be committed; nothing of the execution has happened then (or, for
+        OutcomeUnknown, nobody knows yet).
         """
-        started_at, began = self._clock(), time.perf_counter()
-        deadline = anyio.current_time() + call.timeout_s
-        seed = token_hex(16)
-        lost: set[str] = set()
-        reruns = 0
-        while True:
-            async with AsyncExitStack() as stack:
-                if lost and not await self._queue(stack, call, lost, deadline):
-                    return await self._end(_contention(), call, outcome, fence, started_at, began, reruns, seed)
-                run = await self._run(call, seed, deadline - anyio.current_time())
-                duration_s = time.perf_counter() - began
-                try:
-                    events = await self._commit(run, call, outcome(run.result, started_at, duration_s), fence)
-                except VersionConflict as conflict:
-                    stream = conflict.extra.get("stream")
-                    if stream is None:
-                        raise
-                    lost.add(stream)
-                    reruns += 1
-                    if deadline - anyio.current_time() < _MIN_RERUN_S:
-                        return await self._end(_contention(), call, outcome, fence, started_at, began, reruns, seed)
-                    continue
-                except Invalid as error:
-                    return await self._end(_refused(run.result, error), call, outcome, fence, started_at, began, reruns, seed)
-            return Outcome(
-                ending=run.result.ending,
-                result=run.result,
-                events=events,
-                started_at=started_at,
-                duration_s=duration_s,
-                reruns=reruns,
-                seed=seed,
-                clock=run.access.now,
-                journal=tuple(run.host.journal),
-            )
+        return await _Execution(self, call, outcome, fence).finish()
 
-    async def _queue(self, stack: AsyncExitStack, call: Invocation, lost: set[str], deadline: float) -> bool:
-        """Wait for the streams that were lost on. False when the time is up first."""
-        with anyio.move_on_at(deadline) as waiting:
-            await stack.enter_async_context(self._hot.hold(call.view.app_id, lost))
-        return not waiting.cancelled_caught
-
-    async def _run(self, call: Invocation, seed: str, left_s: float) -> _Run:
-        now = self._clock()
-        access = Access(reader=self._reader, app_id=call.view.app_id, principal=call.principal, now=now)
-        host = RunHost(access)
-        script = call.script
-        try:
-            modules = await self._modules_of(call.view, script)
-        except Invalid as error:
-            result = RunResult(ending="invalid", error=ScriptError(type="ImportError", message=error.detail))
-            return _Run(result, (), access, host)
-        job = Job(
-            app_id=call.view.app_id,
-            script=Source(script.name, script.source),
-            modules=modules,
-            ctx=_ctx(call),
-            clock=now,
-            seed=seed,
-            timeout_s=max(left_s, _MIN_RERUN_S),
-            limits=script.limits,
-        )
-        result = _storable(await self._sandbox.run(job, host))
-        if result.ending != "returned":
-            return _Run(result, (), access, host)
-        try:
-            return _Run(result, host.changes(result.effects), access, host)
-        except EffectRefused as refusal:
-            return _Run(_failed(result, refusal.error), (), access, host)
-
-    async def _commit(self, run: _Run, call: Invocation, outcome: Sequence[Change], fence: Fence | None) -> tuple[Recorded, ...]:
-        changes = (*run.changes, *outcome)
-        reads = run.access.read_set()
-        if not changes:
-            if _must_agree(run.result, reads):
-                await self._check_reads(call.view.app_id, reads, run.access.now)
-            return ()
-        if run.result.ending not in _BY_ITS_READS:
-            reads = ()
-        unit = Unit(app_id=call.view.app_id, metadata=_metadata(call), now=run.access.now, changes=changes, reads=reads, fence=fence)
-        return await self._log.append(unit)
-
-    async def _end(
-        self, result: RunResult, call: Invocation, outcome: OutcomeChanges, fence: Fence | None, started_at: datetime, began: float, reruns: int, seed: str
-    ) -> Outcome:
-        """End without effects."""
-        duration_s = time.perf_counter() - began
-        access = Access(reader=self._reader, app_id=call.view.app_id, principal=call.principal, now=self._clock())
-        run = _Run(result, (), access, RunHost(access))
-        events = await self._commit(run, call, outcome(result, started_at, duration_s), fence)
-        return Outcome(
-            ending=result.ending,
-            result=result,
-            events=events,
-            started_at=started_at,
-            duration_s=duration_s,
-            reruns=reruns,
-            seed=seed,
-            clock=access.now,
-            journal=(),
-        )
-
-    async def _modules_of(self, view: AppView, script: ScriptView) -> tuple[Source, ...]:
+    async def modules_of(self, view: AppView, script: ScriptView) -> tuple[Source, ...]:
         """The modules that a script needs, in load order. Worked out once for each combination of versions, in a thread: parsing is slow."""
         if not view.modules or "import" not in script.source:
             return ()
@@ -231,9 +135,168 @@ class _Run(msgspec.Struct, frozen=True):
     host: RunHost
 
 
-def _must_agree(result: RunResult, reads: Sequence[Read]) -> bool:
-    """Whether a run that commits nothing must still have read one state: several reads may be of different moments, and an error may come of that alone."""
-    return result.ending in _BY_ITS_READS and len(reads) > 1
+class _Execution:
+    """One execution from its first run to its ending."""
+
+    def __init__(self, executor: Executor, call: Invocation, outcome: OutcomeChanges, fence: Fence | None) -> None:
+        self._executor = executor
+        self._call = call
+        self._outcome = outcome
+        self._fence = fence
+        self._started_at = executor.clock()
+        self._began = time.perf_counter()
+        self._idle_s = 0.0
+        self._seed = token_hex(16)
+        self._queues = executor.hot.likely(call.script.id)
+        self._held: frozenset[str] = frozenset()
+        self._reruns = 0
+
+    async def finish(self) -> Outcome:
+        """Run until an ending is committed."""
+        while True:
+            try:
+                return await self._attempt()
+            except StreamHot as signal:
+                self._requeue(signal.stream)
+            except VersionConflict as conflict:
+                stream = conflict.extra.get("stream")
+                if stream is None:
+                    raise
+                self._requeue(stream)
+            self._reruns += 1
+            if self._left_s() < _MIN_RERUN_S:
+                return await self._end(_contention())
+
+    async def _attempt(self) -> Outcome:
+        """One run and its commit, while holding the queues that it was found to need. Raises StreamHot or VersionConflict: it is to be run again."""
+        async with self._in_turn() as is_turn:
+            if not is_turn:
+                return await self._end(_contention())
+            run = await self._run()
+            if run.result.ending == "timed_out" and self._reruns:
+                return await self._end(_contention())  # the time went into the runs before
+            try:
+                return await self._commit(run)
+            except Invalid as error:
+                return await self._end(_refused(run.result, error))
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[bool]:
+        """Hold the queues that this execution needs; False when the time is up first."""
+        if not self._queues:
+            yield True
+            return
+        waiting = anyio.CancelScope(deadline=anyio.current_time() + self._left_s())
+        holding = self._executor.hot.hold(self._call.view.app_id, self._queues)
+        with waiting:
+            await holding.__aenter__()
+        if waiting.cancelled_caught:
+            yield False
+            return
+        self._held = frozenset(self._queues)
+        try:
+            yield True
+        finally:
+            self._held = frozenset()
+            await holding.__aexit__(None, None, None)
+
+    def _requeue(self, stream: str) -> None:
+        self._queues.add(stream)
+        self._executor.hot.lost(self._call.script.id, stream)
+
+    def _left_s(self) -> float:
+        """What is left of the time limit over all runs; waiting for a seat does not count."""
+        return self._call.timeout_s - (time.perf_counter() - self._began - self._idle_s)
+
+    def _about_to_read(self, stream: str) -> None:
+        """Raise StreamHot when others queue for a stream that this run does not hold."""
+        if stream not in self._held and self._executor.hot.is_hot(self._call.view.app_id, stream):
+            raise StreamHot(stream)
+
+    async def _run(self) -> _Run:
+        call, executor = self._call, self._executor
+        now = executor.clock()
+        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=now, about_to_read=self._about_to_read)
+        host = RunHost(access)
+        try:
+            modules = await executor.modules_of(call.view, call.script)
+        except Invalid as error:
+            result = RunResult(ending="invalid", error=ScriptError(type="ImportError", message=error.detail))
+            return _Run(result, (), access, host)
+        async with self._seated():
+            job = Job(
+                app_id=call.view.app_id,
+                script=Source(call.script.name, call.script.source),
+                modules=modules,
+                ctx=_ctx(call),
+                clock=now,
+                seed=self._seed,
+                timeout_s=max(self._left_s(), _MIN_RERUN_S),
+                limits=call.script.limits,
+            )
+            result = _storable(await executor.sandbox.run(job, host))
+        if result.ending != "returned":
+            return _Run(result, (), access, host)
+        try:
+            return _Run(result, await host.changes(result.effects), access, host)
+        except EffectRefused as refusal:
+            return _Run(_failed(result, refusal.error), (), access, host)
+
+    @asynccontextmanager
+    async def _seated(self) -> AsyncIterator[None]:
+        """Have a seat in the sandbox. Raises Overloaded for a caller who has waited as long as the script may run."""
+        waiting = anyio.CancelScope(deadline=anyio.current_time() + self._call.timeout_s if self._fence is None else float("inf"))
+        seat = self._executor.shares.seat(self._call.view.app_id)
+        asked = time.perf_counter()
+        with waiting:
+            await seat.__aenter__()
+        self._idle_s += time.perf_counter() - asked
+        if waiting.cancelled_caught:
+            raise Overloaded("no sandbox was free within the script's time limit", retry_after_s=1.0)
+        try:
+            yield
+        finally:
+            await seat.__aexit__(None, None, None)
+
+    async def _commit(self, run: _Run) -> Outcome:
+        call, executor = self._call, self._executor
+        duration_s = time.perf_counter() - self._began
+        changes = (*run.changes, *self._outcome(run.result, self._started_at, duration_s))
+        reads = run.access.read_set()
+        events: tuple[Recorded, ...] = ()
+        if not changes:
+            if run.result.ending in _BY_ITS_READS and run.host.reads_may_differ(reads):
+                await executor.check_reads(call.view.app_id, reads, run.access.now)
+        else:
+            if run.result.ending not in _BY_ITS_READS:
+                reads = ()
+            unit = Unit(app_id=call.view.app_id, metadata=_metadata(call), now=run.access.now, changes=changes, reads=reads, fence=self._fence)
+            events = await executor.log.append(unit)
+        executor.hot.ran(call.view.app_id, call.script.id, _touched(reads, run.changes))
+        return self._ended(run, events, duration_s)
+
+    async def _end(self, result: RunResult) -> Outcome:
+        """End without effects."""
+        call, executor = self._call, self._executor
+        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=executor.clock())
+        return await self._commit(_Run(result, (), access, RunHost(access)))
+
+    def _ended(self, run: _Run, events: tuple[Recorded, ...], duration_s: float) -> Outcome:
+        return Outcome(
+            ending=run.result.ending,
+            result=run.result,
+            events=events,
+            started_at=self._started_at,
+            duration_s=duration_s,
+            reruns=self._reruns,
+            seed=self._seed,
+            clock=run.access.now,
+            journal=tuple(run.host.journal),
+        )
+
+
+def _touched(reads: Iterable[Read], changes: Iterable[Change]) -> list[str]:
+    return [*(read.stream for read in reads), *(change.effect.stream for change in changes)]
 
 
 def _ctx(call: Invocation) -> dict[str, Any]:
@@ -271,8 +334,10 @@ def _contention() -> RunResult:
 
 
 def _storable(result: RunResult) -> RunResult:
-    """A script's error ends up in events, records and read models, some of which take no NUL."""
-    error = result.error
+    """A script's error ends up in events, records and read models, some of which take no NUL; its headers in an answer that must have an end."""
+    error, reply = result.error, result.reply
+    if reply is not None and sum(len(name) + len(value) for name, value in reply.headers.items()) > _MAX_HEADER_CHARS:
+        return _failed(result, ScriptError(type="BudgetExceeded", message=f"the answer's headers are longer than {_MAX_HEADER_CHARS} bytes"))
     if error is None or ("\x00" not in error.message and len(error.message) <= _MAX_MESSAGE_CHARS):
         return result
     message = error.message[:_MAX_MESSAGE_CHARS].replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -7,12 +7,16 @@ from typing import Any, Final
 
 import msgspec
 
+from domain.errors import Invalid
 from domain.sandbox import Call, RawEffect, ScriptError
-from domain.units import MAX_UNIT_EVENTS, Change
+from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Change, Read
+from runtime.offloop import off_loop, weigh
 from runtime.sdk import CALLS, EFFECTS, SLOW
 from runtime.services import Access
 
 MAX_JOURNAL_BYTES: Final = 256 * 1024
+_SCRIPT_ERRORS: Final[tuple[type[Exception], ...]] = (KeyError, PermissionError, TypeError, ValueError, RuntimeError)
+"""What a script may catch; the first that an error is an instance of is what the script gets."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -25,43 +29,66 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class RunHost:
-    """Implements `domain.sandbox.Host` on the registered services."""
+    """Implements `domain.sandbox.Host` on the registered services. `journal` has all answers, or none once they were more than is kept."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._journal_bytes = 0
+        self._calls = 0
         self.journal: list[Answer] = []
 
     def is_slow(self, name: str) -> bool:
         """See `Host.is_slow`."""
         return name in SLOW
 
+    def reads_may_differ(self, reads: Sequence[Read]) -> bool:
+        """Whether what was read may be of different moments: one call reads at one."""
+        return self._calls > 1 and len(reads) > 1
+
     async def call(self, call: Call) -> Any:
         """Answer a call that the script, or a forger in it, makes."""
+        self._calls += 1
         handler = CALLS.get(call.name)
         if handler is None:
-            raise RuntimeError(f"there is no host call {call.name!r}")
+            raise RuntimeError(f"there is no host call {call.name[:80]!r}")
         try:
             value = await _invoke(handler, self._access, call)
-        except (ValueError, KeyError, TypeError, PermissionError, RuntimeError) as error:
-            self.journal.append(Answer(call.name, call.args, error=repr(error)))
-            raise
-        self.journal.append(Answer(call.name, call.args, value))
+        except _SCRIPT_ERRORS as error:
+            raised = _plain(error)
+            self._note(Answer(call.name, call.args, error=repr(raised)))
+            raise raised from error
+        except ArithmeticError as error:
+            raise ValueError(f"{call.name}: {error}") from error
+        except Invalid as error:
+            raise ValueError(error.detail) from error
+        self._note(Answer(call.name, call.args, value))
         return value
 
-    def changes(self, effects: Sequence[RawEffect]) -> tuple[Change, ...]:
+    async def changes(self, effects: Sequence[RawEffect]) -> tuple[Change, ...]:
         """The changes that the run asks for, in call order. Raises EffectRefused."""
         if len(effects) > MAX_UNIT_EVENTS:
             raise EffectRefused("BudgetExceeded", f"an execution may have at most {MAX_UNIT_EVENTS} effects, not {len(effects)}")
-        return tuple(self._change(effect) for effect in effects)
+        size = weigh([effect.args for effect in effects], 2 * MAX_UNIT_BYTES)
+        if size > 2 * MAX_UNIT_BYTES:
+            raise EffectRefused("BudgetExceeded", f"an execution's effects may have at most {MAX_UNIT_BYTES} bytes")
+        return await off_loop(size, lambda: tuple(self._change(effect) for effect in effects))
 
     def _change(self, effect: RawEffect) -> Change:
         to_change = EFFECTS.get(effect.name)
         if to_change is None:
-            raise EffectRefused("RuntimeError", f"there is no effect {effect.name!r}")
+            raise EffectRefused("RuntimeError", f"there is no effect {effect.name[:80]!r}")
         try:
             return to_change(self._access, *effect.args)
         except (ValueError, TypeError, PermissionError) as error:
-            raise EffectRefused(type(error).__name__, _message(error, effect.name)) from error
+            raise EffectRefused(type(_plain(error)).__name__, _message(error, effect.name)) from error
+
+    def _note(self, answer: Answer) -> None:
+        if self._journal_bytes > MAX_JOURNAL_BYTES:
+            return
+        self._journal_bytes += weigh((answer.args, answer.value), MAX_JOURNAL_BYTES)
+        self.journal.append(answer)
+        if self._journal_bytes > MAX_JOURNAL_BYTES:
+            self.journal.clear()
 
 
 class EffectRefused(Exception):  # the script's error, carried to where it becomes the run's ending
@@ -79,6 +106,12 @@ async def _invoke(handler: Any, access: Access, call: Call) -> Any:
         # A forged call with too few or too many arguments; a real one never has.
         raise TypeError(f"{call.name}: wrong number of arguments") from error
     return await pending
+
+
+def _plain(error: Exception) -> Exception:
+    """The error as one of exactly the types that scripts know (UnicodeError is a ValueError, RecursionError a RuntimeError)."""
+    kind = next(kind for kind in _SCRIPT_ERRORS if isinstance(error, kind))
+    return error if type(error) is kind else kind(str(error))
 
 
 def _message(error: Exception, name: str) -> str:

@@ -96,10 +96,11 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         open_log(dsn, pool, rules=RULES, codec=codec, project=projector(PROJECTIONS), clock=clock, poll_s=settings.process.tail_poll_ms / 1000)
     )
     appender = MeteredAppender(log, metrics)
-    sandbox = await stack.enter_async_context(open_sandbox(_sandbox_settings(settings)))
+    sandbox_settings = _sandbox_settings(settings)
+    sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = _ceiling(settings)
-    executor = Executor(appender, reader, ReadCheck(reader, RULES, codec.decode), sandbox, clock)
+    executor = Executor(appender, reader, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
     records = Records(background, clock)
     vault = PgVault(pool)
 

@@ -23,7 +23,7 @@ from domain.units import Change, Read
 class Access(msgspec.Struct, kw_only=True, eq=False):
     """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
 
-    `principal` None: an anonymous public caller, for whom the script is the gate.
+    `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     """
 
     reader: Reader
@@ -31,11 +31,17 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     principal: Principal | None
     now: datetime
     reads: dict[str, int] = msgspec.field(default_factory=dict)
+    about_to_read: Callable[[str], None] | None = None
 
     def require(self, service: str, capability: Capability) -> None:
         """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""
         if self.principal is not None and not decide(self.principal, capability, self.app_id).allowed:
             raise PermissionError(f"{service}: app_{capability.replace('.', '_')} is required")
+
+    def announce(self, stream: str) -> None:
+        """Say that a stream is read next."""
+        if self.about_to_read is not None:
+            self.about_to_read(stream)
 
     def note(self, stream: str, version: int) -> None:
         """Add to the read set; of several reads of one stream the first must still hold."""

@@ -14,7 +14,8 @@ ready AS (
         ORDER BY o.due_at, o.id
         LIMIT greatest(0, least($2, $5 - coalesce(busy.runs, 0)))
     ) due
-    WHERE apps.app_id IS NOT NULL
+    -- A closed log takes no outcome: its rows are nobody's work any more.
+    WHERE apps.app_id IS NOT NULL AND NOT EXISTS (SELECT FROM log_head h WHERE h.app_id = apps.app_id AND h.closed)
 ),
 chosen AS MATERIALIZED (
     SELECT o.app_id, o.id FROM outbox o
@@ -36,7 +37,7 @@ WITH RECURSIVE apps AS (
 SELECT extract(epoch FROM min(first.due_at) - clock_timestamp())::float8 AS in_s
 FROM apps
 CROSS JOIN LATERAL (SELECT o.due_at FROM outbox o WHERE o.worker_id IS NULL AND o.app_id = apps.app_id ORDER BY o.due_at, o.id LIMIT 1) first
-WHERE apps.app_id IS NOT NULL
+WHERE apps.app_id IS NOT NULL AND NOT EXISTS (SELECT FROM log_head h WHERE h.app_id = apps.app_id AND h.closed)
 
 -- name: release
 UPDATE outbox SET worker_id = NULL, fence = NULL WHERE app_id = $1 AND id = $2 AND fence = $3
@@ -49,6 +50,8 @@ SELECT o.app_id, o.id, o.cause_position, o.source, o.trigger_id, o.script_id, o.
 FROM outbox o
 WHERE o.worker_id IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = o.worker_id AND w.beat_at > clock_timestamp() - make_interval(secs => $1))
+  AND NOT EXISTS (SELECT FROM log_head h WHERE h.app_id = o.app_id AND h.closed)
+ORDER BY o.app_id, o.id
 LIMIT $2
 
 -- name: triggers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -25,12 +24,14 @@ from domain.kv import (
     entry_stream,
 )
 from domain.units import ABSENT, Change
-from domain.values import check_json, decode_json
+from domain.values import check_json, decode_json, encode_json
 from projections.kv.live import LiveEntry, get_entry, page_entries
+from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 from runtime.services import Access, Service, as_script_error
 
 MAX_LIMIT: Final = 1000
 MAX_OVERLAY: Final = 1000
+MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 async def kv_get(access: Access, collection: object, key: object) -> dict[str, Any] | None:
@@ -40,33 +41,36 @@ async def kv_get(access: Access, collection: object, key: object) -> dict[str, A
         name, entry_key = check_collection(collection), check_key(key)
     except Invalid as error:
         raise as_script_error(error, "kv") from error
+    stream = entry_stream(name, entry_key)
+    access.announce(stream)
     entry = await get_entry(access.reader, access.app_id, name, entry_key, access.now)
-    access.note(entry_stream(name, entry_key), ABSENT if entry is None else entry.version)
+    access.note(stream, ABSENT if entry is None else entry.version)
     return None if entry is None else {"value": entry.value, "version": entry.version, "updated_at": _time(entry)}
 
 
 async def kv_list(access: Access, collection: object, prefix: object, limit: object, cursor: object, overlay: object) -> dict[str, Any]:
-    """A page of committed entries with this run's own changes merged in, before the limit."""
+    """A page of committed entries with this run's own changes merged in, before the limit. Shorter where the values are long."""
     access.require("kv", Capability.KV_READ)
     try:
         name, start, count, after = _list_arguments(collection, prefix, limit, cursor)
-        changes = _overlay(overlay, start, after)
+        changes = await off_loop(weigh(overlay, MAX_ON_LOOP_BYTES), lambda: _overlay(overlay, start, after))
     except Invalid as error:
         raise as_script_error(error, "kv") from error
     wanted = count + len(changes) + 1
-    committed = await page_entries(access.reader, access.app_id, name, start, after, access.now, wanted)
-    items = {entry.key: entry for entry in committed}
-    horizon = committed[-1].key if len(committed) == wanted else None
-    for key, change in changes.items():
-        if horizon is None or key <= horizon:
-            _merge(items, key, change, access.now)
-    page = [items[key] for key in sorted(items)]
-    for entry in page[:count]:
+    committed = await page_entries(access.reader, access.app_id, name, start, after, access.now, limit=wanted, max_bytes=MAX_PAGE_BYTES)
+    is_whole = len(committed) < wanted and sum(len(entry.value.encode()) for entry in committed) < MAX_PAGE_BYTES
+    page = _merged(access, name, {entry.key: entry for entry in committed}, changes, None if is_whole else committed[-1].key)
+    shown = page[:count]
+    for entry in shown:
         if entry.key not in changes:
-            access.note(entry_stream(name, entry.key), entry.version)
-    more = len(page) > count
-    rows = [{"key": entry.key, "value": entry.value, "version": entry.version, "updated_at": _time(entry)} for entry in page[:count]]
-    return {"items": rows, "next_cursor": cursors.encode("kv", page[count - 1].key) if more else None}
+            _read(access, entry_stream(name, entry.key), entry.version)
+    rows = [{"key": entry.key, "value": entry.value, "version": entry.version, "updated_at": _time(entry)} for entry in shown]
+    following = None
+    if len(page) > count:
+        following = shown[-1].key
+    elif not is_whole:
+        following = committed[-1].key
+    return {"items": rows, "next_cursor": None if following is None else cursors.encode("kv", following)}
 
 
 def kv_set(access: Access, collection: object, key: object, text: object, ttl: object = None) -> Change:
@@ -165,16 +169,31 @@ def _overlay_change(change: object) -> tuple[str, Any]:
             raise Invalid("malformed change", field="overlay")
 
 
-def _merge(items: dict[str, LiveEntry], key: str, change: tuple[str, Any], now: datetime) -> None:
-    kind, detail = change
-    if kind == "delete":
-        items.pop(key, None)
-        return
-    base = items.get(key)
-    if kind == "add":
-        value = 0 if base is None else msgspec.json.decode(base.value)
-        detail = msgspec.json.encode(_number(value, "value") + detail).decode()
-    items[key] = LiveEntry(key, detail, 1 if base is None else base.version + 1, now if base is None else base.updated_at)
+def _merged(access: Access, name: str, items: dict[str, LiveEntry], changes: dict[str, tuple[str, Any]], horizon: str | None) -> list[LiveEntry]:
+    """Committed entries with the changes up to the horizon, by key. What a change is added to has been read."""
+    for key, (kind, detail) in changes.items():
+        if horizon is not None and key > horizon:
+            continue
+        base = items.pop(key, None)
+        if kind == "add":
+            _read(access, entry_stream(name, key), ABSENT if base is None else base.version)
+        if kind != "delete":
+            text = _sum(key, base, detail) if kind == "add" else detail
+            items[key] = LiveEntry(key, text, 1 if base is None else base.version + 1, access.now if base is None else base.updated_at)
+    return [items[key] for key in sorted(items)]
+
+
+def _read(access: Access, stream: str, version: int) -> None:
+    access.announce(stream)
+    access.note(stream, version)
+
+
+def _sum(key: str, base: LiveEntry | None, by: float) -> str:
+    """The JSON text that an increment will come to."""
+    value = 0 if base is None else msgspec.json.decode(base.value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"kv: the value of {key} is not a number")
+    return encode_json(value + by, "value", max_bytes=MAX_VALUE_BYTES).decode()
 
 
 KV: Final = Service(
