@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 
 from domain.errors import Invalid
+from runtime.corked import CorkedProtocol
 from runtime.platform import Platform, open_platform
 from runtime.settings import Settings
 
@@ -83,7 +84,7 @@ def _server(app: Any) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=CorkedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qsl
 
-import anyio
+import structlog
 from uuid_utils.compat import uuid7
 
 from domain.authz import Capability, Principal, authorize
-from domain.errors import Malformed, NotFound, Unauthenticated
+from domain.errors import Invalid, Malformed, NotFound, Unauthenticated
 from domain.executions import HttpRequest
 from domain.hosts import normalise_host
 from domain.ids import parse_uuid
@@ -22,15 +22,18 @@ from runtime.dispatch import request_ctx
 from runtime.executor import Invocation
 from runtime.platform import Platform
 from runtime.records import record_of
-from web.answers import answer_of, send_reply
+from web.answers import answer_of, problem_reply, send_reply
 from web.front import Receive, Scope, Send
 from web.incoming import headers_for_script, read_body
+from web.problems import translate
 from web.queued import answer_poll, answer_queued
 from web.requests import request_id_of
 from web.security import credential_of, header, principal_of
 
 _EXECUTE: Final = "/api/v1/execute/"
 _POLL: Final = "/api/v1/executions/"
+
+log = structlog.get_logger(__name__)
 
 
 class DataPlane:
@@ -41,6 +44,12 @@ class DataPlane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Raises PiCloudError, which the front turns into a problem document."""
+        try:
+            await self._answer(scope, receive, send)
+        except ConnectionResetError:
+            log.debug("caller_gone", request_id=request_id_of(scope))  # before the end of the body: nothing was run, and nobody is there to be told
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["raw_path"].partition(b"?")[0].decode("ascii")
         if path.startswith(_POLL):
             await answer_poll(self._platform, scope, send, path.removeprefix(_POLL))
@@ -121,28 +130,37 @@ class DataPlane:
             script=script,
             execution_id=uuid7(),
             kind=kind,
-            ctx={"request": request_ctx(request)},
+            ctx={"request": await request_ctx(request)},
             timeout_s=min(script.timeout_s, platform.ceiling.timeout_s),
             actor="public" if principal is None else principal.actor,
             principal=principal,
             request_id=request_id_of(scope),
         )
-        async with platform.gate.enter():
-            outcome = await platform.executor.execute(call)
+        try:
+            async with platform.gate.enter():
+                outcome = await platform.executor.execute(call)
+        except Exception as error:  # noqa: BLE001  # translated and logged, as the front would, but told with the execution's id
+            await send_reply(send, problem_reply(translate(error, call.request_id or "")), call.execution_id)
+            return
         platform.metrics.executed(outcome.ending, "http", outcome.duration_s)
+        for _ in range(outcome.reruns):
+            platform.metrics.rerun()
         platform.records.add(record_of(call, outcome, "http", None))
         reply = answer_of(outcome, call.execution_id)
-        if outcome.events and await _has_gone(receive):
+        if outcome.events and _has_gone(receive):
             await platform.requests.abandon(view.app_id, call, reply.status)
         await send_reply(send, reply, call.execution_id)
 
 
-async def _has_gone(receive: Receive) -> bool:
-    """Whether the caller has hung up. Servers hold that message ready; anything else would have to be waited for."""
-    with anyio.move_on_after(0):
-        message = await receive()
-        gone: bool = message["type"] == "http.disconnect"
+def _has_gone(receive: Receive) -> bool:
+    """Whether the caller has hung up: servers hold that message ready. One step of `receive` is taken by hand, far cheaper than a cancel scope."""
+    step = receive().__await__()
+    try:
+        next(step)
+    except StopIteration as message:
+        gone: bool = message.value["type"] == "http.disconnect"
         return gone
+    step.close()
     return False
 
 
@@ -150,7 +168,10 @@ def _host(scope: Scope) -> str:
     value = header(scope, b"host")
     if value is None:
         raise Malformed("the request names no host", field="host")
-    return normalise_host(value)
+    try:
+        return normalise_host(value)
+    except Invalid as error:
+        raise Malformed(error.detail, field="host") from error
 
 
 def _query(raw: bytes) -> dict[str, str]:
