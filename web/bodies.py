@@ -19,6 +19,7 @@ from domain.values import check_json
 
 T = TypeVar("T")
 
+_MAX_ECHO_CHARS: Final = 200
 _PATH: Final = re.compile(r" - at `([^`]*)`$")
 _NAMED: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 
@@ -29,7 +30,7 @@ def decode_body(body: bytes, shape: type[T]) -> T:
     if isinstance(value, dict):
         for key, item in value.items():
             check_json(key, "$")
-            check_json(item, f"$.{key}")
+            check_json(item, _short(f"$.{key}"))
     else:
         check_json(value, "$")
     try:
@@ -76,4 +77,10 @@ def _refusal(message: str) -> Invalid:
     named = _NAMED.search(message)
     if named is not None:
         path = f"{path}.{named[1]}"
-    return Invalid(f"{path}: {_PATH.sub('', message)}", field=path)
+    path = _short(path)
+    return Invalid(f"{path}: {_short(_PATH.sub('', message))}", field=path)
+
+
+def _short(text: str) -> str:
+    """Names are the caller's; a long one is not sent back whole."""
+    return text if len(text) <= _MAX_ECHO_CHARS else f"{text[:_MAX_ECHO_CHARS]}…"

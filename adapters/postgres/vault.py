@@ -103,11 +103,8 @@ class PgVault:
         """The right to make the first user; nobody else has it until the context ends."""
         async with self._connection() as connection:
             await connection.execute(_SQL["lock_bootstrap"], _BOOTSTRAP_LOCK)
-            try:
-                yield Bootstrap(connection)
-            finally:
-                if not connection.is_closed():  # the lock ends with its connection
-                    await connection.execute(_SQL["unlock_bootstrap"], _BOOTSTRAP_LOCK)
+            yield Bootstrap(connection)
+            await connection.execute(_SQL["unlock_bootstrap"], _BOOTSTRAP_LOCK)
 
     @asynccontextmanager
     async def attempt(self, username_key: str, address: str) -> AsyncIterator[Attempt]:
@@ -150,9 +147,14 @@ class PgVault:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
+        """A connection for more than one statement. After an error or a cancellation it is thrown away, and with it whatever lock or transaction it was in."""
         try:
             async with self._pool.acquire() as connection:
-                yield connection
+                try:
+                    yield connection
+                except BaseException:
+                    connection.terminate()
+                    raise
         except LOST as error:
             raise unavailable(error) from error
 

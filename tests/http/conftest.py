@@ -3,90 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-from uuid import uuid4
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
-import asyncpg
 import httpx
-import msgspec
 import pytest
 import uvicorn
 
-from adapters.postgres.connect import open_pool
-from adapters.postgres.log import PgLog, open_log
-from adapters.postgres.mapper import StructMapper
-from adapters.postgres.reader import PgReader
-from adapters.postgres.vault import PgVault
-from adapters.sandbox import open_sandbox
-from domain.clock import Clock, utc_now
-from domain.errors import NotFound
-from domain.ports import Appender, Reader
-from domain.registry import EVENTS, RULES
-from domain.sandbox import Sandbox
-from projections.project import projector
-from projections.registry import PROJECTIONS
-from runtime.accounts import Accounts
-from runtime.database import prepare_database
-from runtime.directory import Directory
 from runtime.environment import Secret
-from runtime.metrics import MeteredAppender, Metrics
+from runtime.platform import Platform, open_platform
 from runtime.settings import Admin, Http, Settings
-from web.app import build_app
-from web.core import Core
-from web.front import App, Receive, Scope, Send
+from web.front import App
+from web.main import build
 
 OWNER = {"username": "owner", "password": "correct horse battery"}
 MAX_BODY_BYTES = 256 * 1024
 SETTINGS = Settings(admin=Admin(username=OWNER["username"], password=Secret(OWNER["password"])), http=Http(max_body_bytes=MAX_BODY_BYTES))
-
-
-class Composed(msgspec.Struct, kw_only=True, eq=False):
-    """What `build_app` needs, put together here."""
-
-    settings: Settings
-    clock: Clock
-    log: PgLog
-    appender: Appender
-    reader: Reader
-    sandbox: Sandbox
-    accounts: Accounts
-    directory: Directory
-    metrics: Metrics
-
-
-@asynccontextmanager
-async def open_core(dsn: str, settings: Settings) -> AsyncIterator[Core]:
-    """Everything behind the web, on a prepared database."""
-    metrics = Metrics()
-    codec = StructMapper(EVENTS)
-    async with (
-        open_pool(dsn, 4) as pool,
-        open_log(dsn, pool, rules=RULES, codec=codec, project=projector(PROJECTIONS)) as log,
-        open_sandbox() as sandbox,
-    ):
-        log.on_commit(metrics.committed)
-        metrics.watch(sandbox_workers=lambda: sandbox.status().workers)
-        appender, reader = MeteredAppender(log, metrics), PgReader(pool)
-        yield Composed(
-            settings=settings,
-            clock=utc_now,
-            log=log,
-            appender=appender,
-            reader=reader,
-            sandbox=sandbox,
-            accounts=Accounts(PgVault(pool), appender, settings.session, utc_now),
-            directory=Directory(reader, uuid4(), settings.process.dead_s),
-            metrics=metrics,
-        )
-
-
-async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    """A data plane without any app."""
-    del scope, receive, send
-    raise NotFound("no app answers for this host", code="unknown_host")
 
 
 @asynccontextmanager
@@ -115,29 +48,24 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.ready.set()
 
-    def capture_signals(self) -> Any:
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
         """See the base class; a test run's signals are pytest's."""
-        return _no_signals()
-
-
-class _no_signals:  # noqa: N801  # used as a function
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
+        yield
 
 
 @pytest.fixture
-async def core(dsn: str) -> AsyncIterator[Core]:
+async def core(dsn: str) -> AsyncIterator[Platform]:
     """The parts behind `url`, with the owner bootstrapped."""
-    await prepare_database(dsn)
-    async with open_core(dsn, SETTINGS) as opened:
-        await opened.accounts.bootstrap(SETTINGS.admin, lambda _: None)
-        yield opened
+    async with open_platform(dsn, SETTINGS) as platform:
+        await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
+        yield platform
 
 
 @pytest.fixture
-async def url(core: Core) -> AsyncIterator[str]:
+async def url(core: Platform) -> AsyncIterator[str]:
     """A running PiCloud's base URL."""
-    async with serve(build_app(core, nothing_here)) as base_url:
+    async with serve(build(core)) as base_url:
         yield base_url
 
 
@@ -157,11 +85,3 @@ async def owner(url: str) -> AsyncIterator[httpx.AsyncClient]:
         client.cookies.clear()
         client.headers["authorization"] = f"Bearer {answer.json()['token']}"
         yield client
-
-
-@pytest.fixture
-async def database(dsn: str, core: Core) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the test's own to the database behind `url`."""
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import asyncpg
+import pytest
+
+from domain.errors import Invalid, Unauthenticated
+from runtime.accounts import FirstOwner
+from runtime.platform import open_platform
+from runtime.settings import Admin, Settings
+
+pytestmark = pytest.mark.anyio
+
+WHERE: Any = {"address": "127.0.0.1", "user_agent": "test"}
+
+
+class PrinterOnFireError(Exception):
+    pass
+
+
+async def test_a_generated_password_is_announced_before_the_user_exists(dsn: str, connection: asyncpg.Connection) -> None:
+    announced: list[FirstOwner] = []
+    async with open_platform(dsn, Settings()) as core:
+        owner = await core.accounts.bootstrap(Admin(), announced.append)
+        assert announced == [owner]
+        assert owner is not None
+        assert owner.password is not None
+        assert owner.password not in repr(owner)
+        session = await core.accounts.log_in("admin", owner.password, **WHERE)
+        assert session.user.instance_role == "owner"
+        assert await core.accounts.bootstrap(Admin(), announced.append) is None, "inert once a user exists"
+    assert len(announced) == 1
+    assert await connection.fetchval("SELECT count(*) FROM users") == 1
+
+
+async def test_dying_before_the_user_is_appended_locks_nobody_out(dsn: str, connection: asyncpg.Connection) -> None:
+    lost: list[FirstOwner] = []
+
+    def die(owner: FirstOwner) -> None:
+        lost.append(owner)
+        raise PrinterOnFireError
+
+    async with open_platform(dsn, Settings()) as core:
+        with pytest.raises(PrinterOnFireError):
+            await core.accounts.bootstrap(Admin(), die)
+        assert await connection.fetchval("SELECT count(*) FROM vault_passwords") == 1
+        assert await connection.fetchval("SELECT count(*) FROM users") == 0
+        owner = await core.accounts.bootstrap(Admin(), lambda _: None)
+        assert owner is not None
+        assert owner.password is not None
+        await core.accounts.log_in("admin", owner.password, **WHERE)
+        assert lost[0].password is not None
+        with pytest.raises(Unauthenticated):
+            await core.accounts.log_in("admin", lost[0].password, **WHERE)
+    assert await connection.fetchval("SELECT count(*) FROM vault_passwords") == 1
+
+
+async def test_starters_at_the_same_time_make_one_owner(dsn: str, connection: asyncpg.Connection) -> None:
+    made: list[FirstOwner | None] = []
+    announced: list[FirstOwner] = []
+    async with open_platform(dsn, Settings()) as one, open_platform(dsn, Settings()) as other, anyio.create_task_group() as tasks:
+        for core in (one, other, one, other):
+
+            async def start(core: Any = core) -> None:
+                made.append(await core.accounts.bootstrap(Admin(), announced.append))
+
+            tasks.start_soon(start)
+    assert sum(owner is not None for owner in made) == 1
+    assert len(announced) == 1
+    assert await connection.fetchval("SELECT count(*) FROM users") == 1
+
+
+async def test_a_name_that_cannot_be_a_users_is_refused_by_its_variable(dsn: str) -> None:
+    async with open_platform(dsn, Settings()) as core:
+        with pytest.raises(Invalid) as refused:
+            await core.accounts.bootstrap(Admin(username="not a name"), lambda _: None)
+    assert refused.value.field == "PICLOUD_ADMIN_USERNAME"
+
+
+async def test_sweeping_removes_only_what_has_no_effect(dsn: str, connection: asyncpg.Connection) -> None:
+    async with open_platform(dsn, Settings()) as core:
+        owner = await core.accounts.bootstrap(Admin(), lambda _: None)
+        assert owner is not None
+        assert owner.password is not None
+        for _ in range(2):
+            await core.accounts.log_in("admin", owner.password, **WHERE)
+        with pytest.raises(Unauthenticated):
+            await core.accounts.log_in("nobody", "whatever", **WHERE)
+        await connection.execute("UPDATE vault_sessions SET expires_at = now() WHERE session_id = (SELECT min(session_id::text)::uuid FROM vault_sessions)")
+        await connection.execute("INSERT INTO login_failures SELECT username, address, failed_at - interval '2 minutes' FROM login_failures")
+        await core.accounts.sweep()
+    assert await connection.fetchval("SELECT count(*) FROM vault_sessions") == 1
+    assert await connection.fetchval("SELECT count(*) FROM login_failures") == 1
