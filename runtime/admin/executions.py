@@ -58,10 +58,9 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class ExecutionDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution, the event that tells how it ended so far, and its runs."""
+class ExecutionDetail(Execution, frozen=True, kw_only=True):
+    """An execution with the event at `outcome_position` and its runs, the first attempt first."""
 
-    execution: Execution
     outcome_topic: str | None
     outcome: msgspec.Raw | None
     runs: list[Run]
@@ -92,7 +91,7 @@ class Executions:
         place = (app_id, execution.outcome_position or 0)
         event = (await self._log.read_positions([place])).get(place)
         return ExecutionDetail(
-            execution=execution,
+            **msgspec.structs.asdict(execution),
             outcome_topic=None if event is None else event.event.TOPIC,
             outcome=None if event is None else msgspec.Raw(msgspec.json.encode(event.event)),
             runs=[_run(row) for row in await self._reader.fetch(_SQL["runs_of_execution"], app_id, execution_id)],

@@ -8,13 +8,22 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, kv, routes, scripts
+from web.admin import apps, auth, dead_letters, events, executions, kv, routes, scripts, triggers
 from web.admin.call import authenticated, provide_call
 from web.bodies import JsonBody
 
 _PREFIX: Final = "/api/v1/admin"
 
-ROUTERS: Final[Sequence[Router]] = (apps.router, scripts.router, routes.router, kv.router)
+ROUTERS: Final[Sequence[Router]] = (
+    apps.router,
+    scripts.router,
+    routes.router,
+    triggers.router,
+    dead_letters.router,
+    kv.router,
+    events.router,
+    executions.router,
+)
 """Everything that takes an authenticated caller."""
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from runtime.admin.apps import Apps
+from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.data_kv import KvData
+from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
+from runtime.admin.triggers import Triggers
 from runtime.admin.writing import AdminWriter
 from web.admin.call import AdminCall
 
@@ -27,9 +30,24 @@ def routes_of(call: AdminCall) -> Routes:
     return Routes(call.core.reader, writer_of(call))
 
 
+def triggers_of(call: AdminCall) -> Triggers:
+    """Triggers."""
+    return Triggers(call.core.reader, writer_of(call))
+
+
+def dead_letters_of(call: AdminCall) -> DeadLetters:
+    """Dead letters."""
+    return DeadLetters(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
 def kv_of(call: AdminCall) -> KvData:
     """Key-value data."""
     return KvData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
+def audit_of(call: AdminCall) -> Audit:
+    """Logs."""
+    return Audit(call.core.reader, call.core.log)
 
 
 def executions_of(call: AdminCall) -> Executions:

@@ -1,0 +1,131 @@
+"""Triggers of every kind: created, changed and deleted. What kinds differ in is in `runtime.admin.trigger_kinds`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from uuid_utils.compat import uuid7
+
+from domain.errors import Invalid, NotFound
+from domain.names import touch_guard
+from domain.ports import Reader
+from domain.retry import check_retry
+from domain.scripts import script_stream
+from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
+from domain.units import ABSENT, Change, Read, Record
+from projections.control.reads import read_script
+from projections.outbox.reads import StoredTrigger, page_triggers, read_trigger
+from runtime.admin.guards import TRIGGERS_GUARD
+from runtime.admin.streams import read_heads
+from runtime.admin.trigger_kinds import KINDS, TriggerKind, TriggerSpec
+from runtime.admin.writing import Acting, AdminWriter, retried
+
+DecodeSpec = Callable[[dict[str, Any], type[TriggerSpec]], TriggerSpec]
+"""Reads untrusted fields as a spec; raises Invalid naming the field."""
+
+
+class Triggers:
+    """The triggers of all apps."""
+
+    def __init__(self, reader: Reader, writer: AdminWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def page(self, app_id: UUID, after: UUID | None, limit: int) -> list[StoredTrigger]:
+        """An app's triggers in the order of their creation."""
+        return await page_triggers(self._reader, app_id, after, limit)
+
+    async def get(self, app_id: UUID, trigger_id: UUID) -> StoredTrigger:
+        """One trigger. Raises NotFound."""
+        found = await read_trigger(self._reader, app_id, trigger_id)
+        if found is None:
+            raise NotFound("there is no such trigger")
+        return found
+
+    async def create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, acting: Acting) -> StoredTrigger:
+        """Create a trigger that runs as `acting`. Raises Invalid: also for a script of another app, or a module."""
+        trigger = _trigger(uuid7(), kind, spec, acting.actor)
+        return await retried(lambda: self._create(app_id, kind, spec, trigger, acting))
+
+    async def update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
+        """Change a trigger by a merge patch (RFC 7396) of its own fields; its registrant stays. Raises NotFound or Invalid."""
+        return await retried(lambda: self._update(app_id, trigger_id, patch, decode, acting))
+
+    async def delete(self, app_id: UUID, trigger_id: UUID, acting: Acting) -> None:
+        """Delete a trigger; what it has put into the outbox is skipped. Raises NotFound."""
+        await retried(lambda: self._delete(app_id, trigger_id, acting))
+
+    async def _create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, trigger: Trigger, acting: Acting) -> StoredTrigger:
+        script = await self._require_endpoint(app_id, spec.script_id)
+        await kind.check(self._reader, app_id, spec)
+        events = await self._writer.append(app_id, acting, [_saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        return StoredTrigger(app_id, trigger, events[0].recorded_at)
+
+    async def _update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
+        (head,) = await read_heads(self._reader, app_id, trigger_stream(trigger_id))
+        now = await self.get(app_id, trigger_id)
+        kind = KINDS[now.trigger.source]
+        spec = decode(merge_patch(_fields(now.trigger), patch), kind.spec)
+        trigger = _trigger(trigger_id, kind, spec, now.trigger.registrant)
+        if trigger == now.trigger:
+            return now
+        script = await self._require_endpoint(app_id, spec.script_id)
+        await kind.check(self._reader, app_id, spec)
+        await self._writer.append(app_id, acting, [_saved(trigger, head.version), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        return StoredTrigger(app_id, trigger, now.created_at)
+
+    async def _delete(self, app_id: UUID, trigger_id: UUID, acting: Acting) -> None:
+        (head,) = await read_heads(self._reader, app_id, trigger_stream(trigger_id))
+        await self.get(app_id, trigger_id)
+        deleted = Record(name=trigger_stream(trigger_id), event=TriggerDeleted(trigger_id=trigger_id))
+        await self._writer.append(app_id, acting, [Change(deleted, head.version)])
+
+    async def _require_endpoint(self, app_id: UUID, script_id: UUID) -> Read:
+        """What the trigger's unit must have read: the script as it is now."""
+        script = await read_script(self._reader, app_id, script_id)
+        if script is None:
+            raise Invalid("script_id: this app has no such script", field="script_id")
+        if script.kind == "module":
+            raise Invalid("script_id: a module cannot be run, only an endpoint", field="script_id", code="not_an_endpoint")
+        return Read(script_stream(script_id), script.version)
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: objects are merged, null removes, anything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def _trigger(trigger_id: UUID, kind: TriggerKind, spec: TriggerSpec, registrant: str) -> Trigger:
+    matching = kind.matching(spec)
+    return Trigger(
+        id=trigger_id,
+        source=kind.source,
+        script_id=spec.script_id,
+        enabled=spec.enabled,
+        ops=matching.ops,
+        pattern=matching.pattern,
+        retry=check_retry(spec.retry),
+        registrant=registrant,
+        detail=matching.detail,
+    )
+
+
+def _fields(trigger: Trigger) -> dict[str, Any]:
+    """A trigger as its author would ask for it again."""
+    common: dict[str, Any] = msgspec.to_builtins({"script_id": trigger.script_id, "enabled": trigger.enabled, "retry": trigger.retry})
+    return {**common, **trigger.detail}
+
+
+def _saved(trigger: Trigger, expect: int) -> Change:
+    return Change(Record(name=trigger_stream(trigger.id), event=TriggerSaved(trigger=trigger)), expect)

@@ -1,0 +1,166 @@
+"""`/apps/{app}/events` and `/events`: what happened, in order; `/apps/{app}/history`: what happened to one thing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Router, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter, SkipValidation
+
+from adapters.postgres.log import EventFilter
+from domain.authz import Capability
+from domain.cursors import MAX_POSITION, decode, encode, parse_limit, parse_position, parse_time
+from domain.errors import NotFound
+from domain.events import Recorded
+from domain.ids import NIL_APP
+from web.admin.call import AdminCall, Call
+from web.admin.parameters import Query, Segment, id_parameter, text_parameter
+from web.admin.services import audit_of
+from web.pages import Page, page
+from web.paths import segment
+
+_MAX_POSITION_DIGITS: Final = 19
+
+
+class EventMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Who and what caused an event. `causation` is the position of its cause in the same log."""
+
+    actor: str
+    correlation_id: UUID | None
+    causation: int | None
+    depth: int
+    request_id: str | None
+    unit_id: UUID
+    execution_id: UUID | None
+    script_id: UUID | None
+    script_version: int | None
+
+
+class EventItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with its place in the log. `data` is the event itself."""
+
+    position: int
+    stream: str
+    version: int
+    topic: str
+    data: msgspec.Raw
+    metadata: EventMetadata
+    recorded_at: datetime
+
+
+class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of which events a list was asked for."""
+
+    after: int
+    limit: int
+    only: EventFilter
+
+
+async def read_query(  # noqa: PLR0913  # each is a parameter of the list
+    *,
+    after: Query = None,
+    cursor: Query = None,
+    limit: Query = None,
+    topic: Query = None,
+    stream: Query = None,
+    actor: Query = None,
+    correlation_id: Query = None,
+    since: Annotated[str | None, QueryParameter(name="from")] = None,
+    until: Annotated[str | None, QueryParameter(name="to")] = None,
+) -> EventQuery:
+    """The parameters of a list of events: `after` is a position, `cursor` the same from the last page; `from` and `to` bound the time, `to` exclusive."""
+    correlation = id_parameter(correlation_id, "correlation_id")
+    only = EventFilter(
+        topics=None if topic is None else (text_parameter(topic, "topic"),),
+        stream=None if stream is None else text_parameter(stream, "stream"),
+        actor=None if actor is None else text_parameter(actor, "actor"),
+        correlation_id=None if correlation is None else str(correlation),
+        since=None if since is None else parse_time(since, "from"),
+        until=None if until is None else parse_time(until, "to"),
+    )
+    return EventQuery(after=_after(after, cursor), limit=parse_limit(limit), only=only)
+
+
+EventQueryParameters = NamedDependency[SkipValidation[EventQuery]]
+
+
+@get("/apps/{app:str}/events", dependencies={"wanted": Provide(read_query)})
+async def list_events(call: Call, app: Segment, wanted: EventQueryParameters) -> Page[EventItem]:
+    """An app's events in order."""
+    found = await call.app(app, Capability.EVENTS_READ)
+    return await _page(call, found.app_id, wanted)
+
+
+@get("/apps/{app:str}/events/{position:str}")
+async def read_event(call: Call, app: Segment, position: Segment) -> EventItem:
+    """The event at a position."""
+    found = await call.app(app, Capability.EVENTS_READ)
+    return event_item(await audit_of(call).get(found.app_id, _position(position)))
+
+
+@get("/apps/{app:str}/history/kv/{collection:str}/{key:str}")
+async def read_history(call: Call, app: Segment, collection: Segment, key: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
+    """Everything that ever happened to one key-value entry, by its versions."""
+    found = await call.app(app, Capability.EVENTS_READ)
+    call.require(Capability.KV_READ, found.app_id)
+    size = parse_limit(limit)
+    (after,) = (0,) if cursor is None else decode(cursor, "history", (int,))
+    events = await audit_of(call).history_of_entry(found.app_id, segment(collection, "collection"), segment(key, "key"), after, size + 1)
+    return page([event_item(event) for event in events], size, lambda event: encode("history", event.version))
+
+
+@get("/events", dependencies={"wanted": Provide(read_query)})
+async def list_instance_events(call: Call, wanted: EventQueryParameters) -> Page[EventItem]:
+    """The instance's own events (users, apps, hosts) in order, for owners."""
+    call.require(Capability.INSTANCE_READ_LOG)
+    return await _page(call, NIL_APP, wanted)
+
+
+@get("/events/{position:str}")
+async def read_instance_event(call: Call, position: Segment) -> EventItem:
+    """One of the instance's own events, for owners."""
+    call.require(Capability.INSTANCE_READ_LOG)
+    return event_item(await audit_of(call).get(NIL_APP, _position(position)))
+
+
+def event_item(recorded: Recorded) -> EventItem:
+    """An event as the API shows it."""
+    metadata = recorded.metadata
+    return EventItem(
+        position=recorded.position,
+        stream=recorded.stream,
+        version=recorded.version,
+        topic=recorded.event.TOPIC,
+        data=msgspec.Raw(msgspec.json.encode(recorded.event)),
+        metadata=EventMetadata(**msgspec.structs.asdict(metadata)),
+        recorded_at=recorded.recorded_at,
+    )
+
+
+async def _page(call: AdminCall, app_id: UUID, query: EventQuery) -> Page[EventItem]:
+    found = await audit_of(call).page(app_id, query.after, query.limit + 1, query.only)
+    return page([event_item(event) for event in found], query.limit, lambda event: str(event.position))
+
+
+def _after(after: str | None, cursor: str | None) -> int:
+    if cursor is not None:
+        return parse_position(cursor, "cursor")
+    return 0 if after is None else parse_position(after, "after")
+
+
+def _position(text: str) -> int:
+    """The position in a path; what cannot be one is where nothing is."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_POSITION_DIGITS and int(text) <= MAX_POSITION):
+        raise NotFound("there is no event at this position")
+    return int(text)
+
+
+router: Final = Router(
+    path="/",
+    route_handlers=[list_events, read_event, read_history, list_instance_events, read_instance_event],
+    tags=["audit"],
+)
