@@ -19,6 +19,7 @@ from domain.retry import RetryPolicy
 from domain.sandbox import Reply, ScriptError
 
 MAX_DEPTH: Final = 8
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 TaskSource = Literal["http", "kv", "docs", "files", "pubsub", "cron", "dead_letter"]
 SkipReason = Literal["depth", "script_deleted", "trigger_disabled", "trigger_deleted", "registrant_inactive", "app_closed", "not_an_endpoint"]
@@ -36,6 +37,11 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str]
     rest: str | None
     body: bytes
+
+
+def without_credentials(headers: dict[str, str]) -> dict[str, str]:
+    """Headers (names in lower case) as they may be recorded."""
+    return {name: value for name, value in headers.items() if name not in _CREDENTIALS}
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

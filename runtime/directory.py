@@ -31,6 +31,8 @@ _VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreat
 _TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS)]
 _PASS_WITHIN_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.02
+_RETRY_S: Final = 0.2
+_VIEWS_KEPT: Final = 1024
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +71,8 @@ class Directory:
             await self._set_baseline(app_id)
             view = await read_app(self._reader, app_id)
             if generation == self._generation:
+                if len(self._views) >= _VIEWS_KEPT:
+                    del self._views[next(iter(self._views))]
                 self._views[app_id] = view
 
     def changed(self, events: Sequence[Recorded]) -> None:
@@ -119,9 +123,11 @@ class Directory:
             if changed is not None:
                 self._forget(app_id)
                 await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, changed)
-        except Unavailable:
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("change_not_followed", app_id=str(app_id), position=position)
             self.moved(app_id, position)
-            await anyio.sleep(_LOOK_EVERY_S)
+            await anyio.sleep(_RETRY_S)
             return
         self._followed[app_id] = max(after or 0, position)
 

@@ -23,6 +23,7 @@ from projections.control.views import AppView, ScriptView
 from projections.outbox.claims import Claim
 from runtime.directory import Directory
 from runtime.executor import Executor, Invocation, Outcome
+from runtime.offloop import off_loop
 from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_trigger
 from runtime.sdk import EVENTS
 
@@ -63,7 +64,7 @@ class Dispatcher:
         if reason is not None or script is None:
             await self._skip(work, reason or "script_deleted", depth)
             return None
-        call = self._invocation(work, view, script, depth, principal)
+        call = await self._invocation(work, view, script, depth, principal)
         terms = _terms(work)
 
         def outcome(result: RunResult, started_at: datetime, duration_s: float) -> Sequence[Change]:
@@ -104,7 +105,7 @@ class Dispatcher:
         unit = Unit(app_id=work.claim.app_id, metadata=metadata, now=self._clock(), changes=tuple(changes), fence=work.claim.fence)
         await self._log.append(unit)
 
-    def _invocation(self, work: Work, view: AppView, script: ScriptView, depth: int, principal: Principal | None) -> Invocation:
+    async def _invocation(self, work: Work, view: AppView, script: ScriptView, depth: int, principal: Principal | None) -> Invocation:
         claim, cause = work.claim, work.cause
         accepted = cause.event if isinstance(cause.event, HttpRequestAccepted) else None
         registrant = cause.metadata.actor if work.trigger is None else work.trigger.registrant
@@ -113,7 +114,7 @@ class Dispatcher:
             script=script,
             execution_id=claim.task.execution_id,
             kind="http" if accepted is not None else "trigger",
-            ctx={"request": request_ctx(accepted.request)} if accepted is not None else {"event": event_ctx(work)},
+            ctx={"event": await _event(work)} if accepted is None else {"request": await request_ctx(accepted.request)},
             timeout_s=min(script.timeout_s, self._ceiling.async_timeout_s),
             actor=registrant,
             principal=principal,
@@ -125,7 +126,7 @@ class Dispatcher:
         )
 
 
-def request_ctx(request: HttpRequest) -> dict[str, Any]:
+async def request_ctx(request: HttpRequest) -> dict[str, Any]:
     """`ctx.request`: `body` is parsed JSON when the content type says so, else text, else bytes."""
     return {
         "method": request.method,
@@ -135,9 +136,14 @@ def request_ctx(request: HttpRequest) -> dict[str, Any]:
         "query": request.query,
         "params": request.params,
         "rest": request.rest,
-        "body": _parsed_body(request),
+        "body": await off_loop(len(request.body), lambda: _parsed_body(request)),
         "body_bytes": request.body,
     }
+
+
+async def _event(work: Work) -> dict[str, Any]:
+    size = sum(len(bytes(getattr(event, "value", b""))) for event in (work.cause.event, work.before))
+    return await off_loop(size, lambda: event_ctx(work))
 
 
 def event_ctx(work: Work) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 from zlib import crc32
@@ -92,7 +92,9 @@ async def scheduled(pool: asyncpg.Pool, jobs: dict[str, tuple[Job, float]]) -> A
     scheduler = AsyncIOScheduler(timezone="UTC")
     for name, (job, every_s) in jobs.items():
         trigger = IntervalTrigger(seconds=every_s, timezone="UTC")
-        scheduler.add_job(_alone, trigger, args=(pool, name, job), id=name, max_instances=1, coalesce=True, misfire_grace_time=None)
+        # At once for the first time: a process that is restarted more often than hourly would never apply retention.
+        at_once = datetime.now(UTC)
+        scheduler.add_job(_alone, trigger, args=(pool, name, job), id=name, max_instances=1, coalesce=True, misfire_grace_time=None, next_run_time=at_once)
     scheduler.start()
     try:
         yield

@@ -109,6 +109,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
 
     def done(held: Claim, call: Invocation, outcome: Outcome) -> None:
         metrics.executed(outcome.ending, held.task.source, outcome.duration_s)
+        for _ in range(outcome.reruns):
+            metrics.rerun()
         records.add(record_of(call, outcome, held.task.source, held.task.trigger_id))
 
     dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)

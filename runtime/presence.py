@@ -66,17 +66,27 @@ async def _beat(reader: Reader, worker_id: UUID, roles: Sequence[str], beat_s: f
                 await _register(reader, worker_id, roles)
         except Unavailable as error:
             log.warning("beat_failed", error=error.detail)
+        except Exception:  # whatever it is, the next beat may pass
+            log.exception("beat_failed")
 
 
 async def _leave(reader: Reader, worker_id: UUID) -> None:
     try:
         await reader.fetch(_SQL["leave"], worker_id)
-    except Unavailable as error:
-        log.warning("leave_failed", error=error.detail)
+    except Exception as error:  # noqa: BLE001  # it will be taken for dead
+        log.warning("leave_failed", error=str(error))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine still runs; one that nobody has reaped yet does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def _bury_dead_neighbours(reader: Reader, worker_id: UUID) -> None:
     """A worker of this very machine whose process is gone is dead now; nobody need wait for its silence to grow old."""
     for row in await reader.fetch(_SQL["neighbours"], machine(), worker_id):
-        if not psutil.pid_exists(row["pid"]):
+        if not _runs(row["pid"]):
             await reader.fetch(_SQL["leave"], row["id"])

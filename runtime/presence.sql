@@ -12,6 +12,3 @@ SELECT id, pid FROM workers WHERE host = $1 AND id <> $2
 
 -- name: bury
 DELETE FROM workers w WHERE w.beat_at < clock_timestamp() - make_interval(secs => $1) AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.worker_id = w.id)
-
--- name: bury_writers
-DELETE FROM writers WHERE started_at < clock_timestamp() - interval '1 day' AND id < $1

@@ -16,7 +16,7 @@ import anyio.abc
 import structlog
 
 from adapters.postgres.log import PgLog
-from domain.errors import FenceLost, LogClosed, OutcomeUnknown, PiCloudError, Unavailable
+from domain.errors import FenceLost, LogClosed, OutcomeUnknown, Throttled
 from domain.events import Recorded
 from domain.ports import Reader
 from projections.outbox.claims import Claim, claim, next_due_in_s, orphans, read_triggers, release, release_all
@@ -26,6 +26,7 @@ from runtime.executor import Invocation, Outcome
 
 _LOOK_AGAIN_S: Final = 1.0
 _PAUSE_S: Final = 0.2
+_UNREADABLE_PAUSE_S: Final = 30.0
 _RECLAIM_AT_ONCE: Final = 100
 _FINISH_WITHIN_S: Final = 20.0
 
@@ -48,6 +49,7 @@ class Reactor:
         self._done = done
         self._running: Counter[UUID] = Counter()
         self._wake = anyio.Event()
+        self._paused = anyio.Event()
         self._stopping = False
 
     def committed(self, events: Sequence[Recorded], counts: dict[str, int]) -> None:
@@ -71,12 +73,16 @@ class Reactor:
                     continue
                 with anyio.move_on_after(await self._idle_s()):
                     await self._wake.wait()
+            self._paused.set()
             with anyio.move_on_after(_FINISH_WITHIN_S):
                 while self._running.total():
                     self._wake = anyio.Event()
                     await self._wake.wait()
             runs.cancel_scope.cancel()
-        await release_all(self._reader, self._worker_id)
+        try:
+            await release_all(self._reader, self._worker_id)
+        except Exception:  # this process leaves next, and rows of workers that are gone are taken back
+            log.exception("claims_not_given_back")
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -86,12 +92,16 @@ class Reactor:
     async def reclaim(self) -> None:
         """Take back the rows of workers that have stopped beating; each spends an attempt."""
         for lost in await orphans(self._reader, self._dead_after_s, _RECLAIM_AT_ONCE):
-            work = (await self._works([lost]))[0]
             try:
-                await self._dispatcher.lose(work)
+                await self._dispatcher.lose(await self._work(lost))
             except (FenceLost, LogClosed):
                 continue
-            log.warning("worker_lost", app_id=str(lost.app_id), execution_id=str(lost.task.execution_id), attempt=lost.attempt)
+            except Throttled:
+                return
+            except Exception:  # one row that cannot be read must not keep the others from being taken back
+                log.exception("row_not_taken_back", app_id=str(lost.app_id), execution_id=str(lost.task.execution_id))
+            else:
+                log.warning("worker_lost", app_id=str(lost.app_id), execution_id=str(lost.task.execution_id), attempt=lost.attempt)
 
     async def _claim(self) -> list[Claim]:
         free = self._slots - self._running.total()
@@ -99,10 +109,12 @@ class Reactor:
             return []
         try:
             return await claim(self._reader, self._worker_id, free, self._running, self._per_app)
-        except Unavailable as error:
+        except Throttled as error:
             log.warning("claim_failed", error=error.detail)
-            await anyio.sleep(_PAUSE_S)
-            return []
+        except Exception:  # whatever it is, the reactor goes on
+            log.exception("claim_failed")
+        await anyio.sleep(_PAUSE_S)
+        return []
 
     async def _idle_s(self) -> float:
         """How long nothing can be due: until a slot is free or a commit wakes us, but no longer than `_LOOK_AGAIN_S`."""
@@ -110,7 +122,8 @@ class Reactor:
             return _LOOK_AGAIN_S
         try:
             due = await next_due_in_s(self._reader)
-        except Unavailable:
+        except Exception as error:  # noqa: BLE001  # the claim that follows says what is wrong
+            log.debug("next_due_unknown", error=str(error))
             return _PAUSE_S
         if due is None:
             return _LOOK_AGAIN_S
@@ -122,23 +135,41 @@ class Reactor:
             self._running[held.app_id] += 1
         try:
             works = await self._works(claimed)
-        except PiCloudError as error:
-            log.warning("claims_given_back", error=error.detail)
+        except Exception as error:  # noqa: BLE001  # each is read alone then, and says itself what is wrong with it
+            log.warning("claims_not_read", claims=len(claimed), error=str(error))
             for held in claimed:
-                runs.start_soon(self._give_back, held)
+                runs.start_soon(self._read_and_run, held)
             return
         for work in works:
             runs.start_soon(self._run, work)
+
+    async def _read_and_run(self, held: Claim) -> None:
+        """A claim whose cause could not be read among others. What nobody can read (a newer program wrote it) is given back, but not to be tried at once."""
+        try:
+            work = await self._work(held)
+        except Exception as error:
+            unreadable = not isinstance(error, Throttled)
+            if unreadable:
+                log.exception("cause_unreadable", app_id=str(held.app_id), execution_id=str(held.task.execution_id))
+            try:
+                await self._release(held, _UNREADABLE_PAUSE_S if unreadable else _PAUSE_S)
+            finally:
+                self._leave(held)
+        else:
+            await self._run(work)
 
     async def _run(self, work: Work) -> None:
         held = work.claim
         try:
             ended = await self._dispatcher.run(work)
-        except (FenceLost, LogClosed) as error:
+        except FenceLost as error:
             log.info("claim_lost", execution_id=str(held.task.execution_id), code=error.code)
-        except (Unavailable, OutcomeUnknown) as error:
+        except LogClosed:
+            await self._release(held, 0)
+        except (Throttled, OutcomeUnknown) as error:
+            # Not at once: what is away now would be away for the next attempt, too. If the outcome was committed after all, there is no claim to give back.
             log.warning("outcome_not_committed", execution_id=str(held.task.execution_id), error=error.detail)
-            await self._release(held)
+            await self._release(held, _PAUSE_S)
         except Exception:
             log.exception("dispatch_failed", execution_id=str(held.task.execution_id))
             await self._fail(work)
@@ -152,23 +183,24 @@ class Reactor:
         """A fault of ours in running a row must not leave it claimed, nor be tried for ever: it spends an attempt."""
         try:
             await self._dispatcher.lose(work)
-        except (FenceLost, LogClosed):
+        except FenceLost:
             return
-        except (Unavailable, OutcomeUnknown):
-            await self._release(work.claim)
+        except Exception:
+            log.exception("outcome_not_committed", execution_id=str(work.claim.task.execution_id))
+            await self._release(work.claim, _LOOK_AGAIN_S)
 
-    async def _give_back(self, held: Claim) -> None:
-        try:
-            await self._release(held)
-        finally:
-            self._leave(held)
+    async def _release(self, held: Claim, after_s: float) -> None:
+        """Give a claim back after a pause, however long the database stays away: nothing stays claimed for ever.
 
-    async def _release(self, held: Claim) -> None:
-        """Give a claim back, however long the database stays away: nothing stays claimed for ever."""
+        When this process ends meanwhile, all its claims are given back.
+        """
+        with anyio.move_on_after(after_s):
+            await self._paused.wait()
         while True:
             try:
                 await release(self._reader, held)
-            except Unavailable:
+            except Exception as error:  # noqa: BLE001  # tried until it is done
+                log.warning("claim_not_given_back", execution_id=str(held.task.execution_id), error=str(error))
                 await anyio.sleep(_PAUSE_S)
             else:
                 return
@@ -179,10 +211,14 @@ class Reactor:
             del self._running[held.app_id]
         self.wake()
 
+    async def _work(self, held: Claim) -> Work:
+        return (await self._works([held]))[0]
+
     async def _works(self, claimed: Sequence[Claim]) -> list[Work]:
-        """Claims with their causes and triggers, read in three queries for any number of claims."""
+        """Claims with their causes and triggers, each in one query for any number of claims, and the events before, one by one."""
         causes = await self._store.read_positions([(held.app_id, held.task.cause_position) for held in claimed])
-        triggers = await read_triggers(self._reader, [(held.app_id, held.task.trigger_id) for held in claimed if held.task.trigger_id is not None])
+        wanted = [(held.app_id, held.task.trigger_id) for held in claimed if held.task.trigger_id is not None]
+        triggers = await read_triggers(self._reader, wanted) if wanted else {}
         works = []
         for held in claimed:
             cause = causes[held.app_id, held.task.cause_position]

@@ -17,15 +17,16 @@ import msgspec
 import structlog
 
 from domain.clock import Clock
-from domain.errors import Unavailable
-from domain.executions import TaskSource
+from domain.executions import TaskSource, without_credentials
 from domain.ports import Reader
 from domain.sandbox import LogLine, RunResult, ScriptError
 from domain.statements import load_sql
 from runtime.executor import Invocation, Outcome
+from runtime.offloop import weigh
 
 _SQL: Final = load_sql("runtime", "records.sql")
 _MAX_QUEUED: Final = 10_000
+_MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 _MAX_BATCH: Final = 500
 _PAUSE_S: Final = 0.05
 _MAX_LOG_BYTES: Final = 64 * 1024
@@ -95,16 +96,18 @@ class Records:
         self._reader = reader
         self._clock = clock
         self._queue: deque[Record] = deque()
+        self._queued_bytes = 0
         self._wake = anyio.Event()
         self._days: set[date] = set()
         self.dropped = 0
 
     def add(self, record: Record) -> None:
         """Queue a record; drops it when too many wait."""
-        if len(self._queue) >= _MAX_QUEUED:
+        if len(self._queue) >= _MAX_QUEUED or self._queued_bytes >= _MAX_QUEUED_BYTES:
             self.dropped += 1
             return
         self._queue.append(record)
+        self._queued_bytes += _size(record)
         self._wake.set()
 
     async def run(self) -> None:
@@ -131,12 +134,21 @@ class Records:
     async def _flush(self) -> None:
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
-            try:
-                await self._write(batch)
-            except (Unavailable, asyncpg.PostgresError) as error:
-                self.dropped += len(batch)
-                self._days.clear()
-                log.warning("records_dropped", records=len(batch), error=str(error))
+            self._queued_bytes -= sum(map(_size, batch))
+            await self._store(batch)
+
+    async def _store(self, batch: list[Record]) -> None:
+        """Best effort, but one record that cannot be stored takes no other with it."""
+        try:
+            await self._write(batch)
+        except Exception as error:  # noqa: BLE001  # counted and dropped, whatever it is
+            self._days.clear()
+            if len(batch) > 1 and isinstance(error, asyncpg.DataError | ValueError):
+                for record in batch:
+                    await self._store([record])
+                return
+            self.dropped += len(batch)
+            log.warning("records_dropped", records=len(batch), error=str(error))
 
     async def _write(self, batch: list[Record]) -> None:
         for day in {record.started_at.date() for record in batch} - self._days:
@@ -146,15 +158,17 @@ class Records:
 
 
 def _journal(call: Invocation, outcome: Outcome) -> Any:
-    """What an exact replay needs: inputs, clock, seed, versions, host answers."""
+    """What an exact replay needs: inputs, clock, seed, versions, host answers. Credentials are not kept, not even for that."""
     journal = {
-        "ctx": call.ctx,
+        "ctx": _without_credentials(call.ctx),
         "clock": outcome.clock,
         "seed": outcome.seed,
         "script_version": call.script.version,
         "modules": {name: module.version for name, module in call.view.modules.items()},
         "answers": outcome.journal,
     }
+    if weigh(call.ctx, _MAX_JOURNAL_BYTES) > _MAX_JOURNAL_BYTES:
+        return {"omitted": f"inputs of more than {_MAX_JOURNAL_BYTES} bytes"}
     try:
         encoded = msgspec.json.encode(journal)
     except (TypeError, ValueError, RecursionError, OverflowError):
@@ -164,15 +178,26 @@ def _journal(call: Invocation, outcome: Outcome) -> Any:
     return msgspec.Raw(encoded)
 
 
+def _without_credentials(ctx: dict[str, Any]) -> dict[str, Any]:
+    request = ctx.get("request")
+    return ctx if request is None else {**ctx, "request": {**request, "headers": without_credentials(request["headers"])}}
+
+
 def _bounded(result: RunResult) -> tuple[LogLine, ...]:
     size = 0
     kept = []
     for line in result.logs:
-        size += len(line.message)
+        size += weigh((line.message, line.data), _MAX_LOG_BYTES)
         if size > _MAX_LOG_BYTES:
             break
         kept.append(line)
     return tuple(kept)
+
+
+def _size(record: Record) -> int:
+    """About how many bytes a record holds."""
+    journal = len(bytes(record.journal)) if isinstance(record.journal, msgspec.Raw) else 0
+    return 500 + journal + sum(weigh((line.message, line.data), _MAX_LOG_BYTES) for line in record.logs)
 
 
 def _encode(record: Record) -> str:

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog
 from domain.clock import Clock
-from domain.errors import AlreadyExists, Conflict, Invalid
+from domain.errors import AlreadyExists, Conflict, Invalid, Unavailable
 from domain.events import Event, Metadata, Recorded
 from domain.executions import (
     ExecutionAbandoned,
@@ -41,6 +41,7 @@ KEY_LIVES_FOR: Final = timedelta(hours=24)
 MAX_KEY_CHARS: Final = 256
 MAX_QUEUED_BODY_BYTES: Final = 2 * 1024 * 1024
 _LOOK_EVERY_S: Final = 1.0
+_POLL_KEY: Final = "poll"
 _TOKEN_BYTES: Final = 16 + 32
 
 FINAL: Final = (ExecutionSucceeded, ExecutionDeadLettered, ExecutionSkipped)
@@ -66,6 +67,20 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
+class _Waiting:
+    """Those who wait for one execution."""
+
+    def __init__(self, app_id: UUID) -> None:
+        self.app_id = app_id
+        self.users = 0
+        self.changed = anyio.Event()
+
+    def wake(self) -> None:
+        """Let them look again; whoever is looking now will look once more."""
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
 class Requests:
     """Accepts and looks up queued requests."""
 
@@ -74,15 +89,17 @@ class Requests:
         self._appender = appender
         self._keys = keys
         self._clock = clock
-        self._waiting: dict[UUID, anyio.Event] = {}
+        self._waiting: dict[UUID, _Waiting] = {}
         log.on_commit(self._committed)
         log.wakeups.on_foreign(self._moved)
 
     async def accept(self, incoming: Incoming, mode: Literal["async", "durable"]) -> Accepted:
         """Take a request into the outbox, once per idempotency key.
 
+        The key that signs poll URLs is fetched first: nobody may be left with an accepted request that cannot be asked for.
         Raises Invalid (422) when the key came with another request before, or is malformed.
         """
+        await self._keys.instance_key(_POLL_KEY)
         execution_id, now = uuid7(), self._clock()
         accepted = HttpRequestAccepted(
             execution_id=execution_id,
@@ -109,19 +126,29 @@ class Requests:
 
     async def wait(self, app_id: UUID, execution_id: UUID, seconds: float) -> Recorded | None:
         """The final event of an accepted request, or None when it has none within so many seconds. Whoever runs it, in this process or another."""
-        event = self._waiting.setdefault(execution_id, anyio.Event())
+        waiting = self._waiting.setdefault(execution_id, _Waiting(app_id))
+        waiting.users += 1
         try:
             with anyio.move_on_after(seconds):
                 while True:
-                    newest = await self.outcome(app_id, execution_id)
+                    changed = waiting.changed
+                    newest = await self._outcome_if_there(app_id, execution_id)
                     if newest is not None and is_final(newest.event):
                         return newest
                     with anyio.move_on_after(_LOOK_EVERY_S):
-                        await event.wait()
-                    event = self._waiting[execution_id] = anyio.Event()
+                        await changed.wait()
         finally:
-            self._waiting.pop(execution_id, None)
+            waiting.users -= 1
+            if not waiting.users:
+                del self._waiting[execution_id]
         return None
+
+    async def _outcome_if_there(self, app_id: UUID, execution_id: UUID) -> Recorded | None:
+        """None while the database is away, too: the request was accepted, and its caller waits as long as was asked for."""
+        try:
+            return await self.outcome(app_id, execution_id)
+        except Unavailable:
+            return None
 
     async def abandon(self, app_id: UUID, call: Invocation, status: int) -> None:
         """Record that a run was committed but its caller had gone."""
@@ -148,7 +175,7 @@ class Requests:
         return app_id if hmac.compare_digest(raw[16:], await self._sign(app_id, execution_id)) else None
 
     async def _sign(self, app_id: UUID, execution_id: UUID) -> bytes:
-        key = await self._keys.instance_key("poll")
+        key = await self._keys.instance_key(_POLL_KEY)
         return hmac.digest(key, app_id.bytes + execution_id.bytes, "sha256")
 
     def _committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
@@ -158,13 +185,14 @@ class Requests:
                 task: Any = getattr(recorded.event, "task", None)
                 waiting = None if task is None else self._waiting.get(task.execution_id)
                 if waiting is not None:
-                    waiting.set()
+                    waiting.wake()
 
     def _moved(self, app_id: UUID, position: int) -> None:
         """Another process has appended something: it may be what somebody here waits for."""
-        del app_id, position
+        del position
         for waiting in self._waiting.values():
-            waiting.set()
+            if waiting.app_id == app_id:
+                waiting.wake()
 
     async def _repeated(self, incoming: Incoming) -> Accepted:
         events = await self._log.read_stream(incoming.app_id, idempotency_stream(_key_digest(incoming)))
@@ -199,4 +227,4 @@ def _key_digest(incoming: Incoming) -> str:
 
 
 def _request_digest(request: HttpRequest) -> str:
-    return hashlib.sha256(msgspec.json.encode((request.method, request.host, request.path, request.query, request.body))).hexdigest()
+    return hashlib.sha256(msgspec.json.encode((request.method, request.host, request.path, sorted(request.query.items()), request.body))).hexdigest()

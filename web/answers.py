@@ -12,6 +12,7 @@ from domain.sandbox import Reply, RunResult, ScriptError
 from runtime.executor import Outcome
 from web.front import Send
 from web.problems import problem
+from web.security import SESSION_COOKIE
 
 _NOT_FOR_SCRIPTS: Final = frozenset(
     {"connection", "content-length", "date", "keep-alive", "proxy-connection", "server", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -52,13 +53,18 @@ def problem_reply(error: PiCloudError) -> Reply:
     return Reply(status=status, headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers}, body=body)
 
 
+def _sets_session(name: str, value: str) -> bool:
+    """A script must not log its visitors in as somebody."""
+    return name.lower() == "set-cookie" and value.partition("=")[0].strip() == SESSION_COOKIE
+
+
 async def send_reply(send: Send, reply: Reply, execution_id: UUID, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:
     """Send a reply. Headers that the server alone may set are left out; a bodiless status gets no body."""
     body = b"" if reply.status in _BODILESS else reply.body
     headers = [
         (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
         for name, value in reply.headers.items()
-        if name.lower() not in _NOT_FOR_SCRIPTS
+        if name.lower() not in _NOT_FOR_SCRIPTS and not _sets_session(name, value)
     ]
     if reply.status not in _BODILESS:
         headers.append((b"content-length", b"%d" % len(body)))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from domain.errors import TooLarge
 from web.front import Receive, Scope
 from web.security import without_session
-
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
@@ -30,9 +26,9 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
 
 
 def headers_for_script(scope: Scope, *, attached: bool) -> dict[str, str]:
-    """Lower-case names, repeats joined by `, ` (cookies by `.
+    """Lower-case names, repeats joined by a comma, cookies by a semicolon.
 
-    `). The platform's own credentials are the caller's secret, not the script's: the session cookie is taken out always, `Authorization` when it has
+    The platform's own credentials are the caller's secret, not the script's: the session cookie is taken out always, `Authorization` when it has
     attached a principal.
     """
     headers: dict[str, str] = {}
@@ -46,8 +42,3 @@ def headers_for_script(scope: Scope, *, attached: bool) -> dict[str, str]:
             continue
         headers[name] = value if name not in headers else f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
     return headers
-
-
-def without_credentials(headers: dict[str, str]) -> dict[str, str]:
-    """Headers as they may be recorded."""
-    return {name: value for name, value in headers.items() if name not in _CREDENTIALS}

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from domain.authz import Principal
-from domain.errors import Conflict, NotFound, TooLarge
+from domain.errors import Conflict, Invalid, NotFound, TooLarge
 from domain.events import Event, Recorded
 from domain.executions import (
     ExecutionDeadLettered,
@@ -19,6 +19,7 @@ from domain.executions import (
     FailReason,
     HttpRequest,
     HttpRequestAccepted,
+    without_credentials,
 )
 from domain.ids import parse_uuid
 from domain.routing import Route
@@ -28,7 +29,6 @@ from runtime.platform import Platform
 from runtime.requests import MAX_QUEUED_BODY_BYTES, Accepted, Incoming, check_key, is_final
 from web.answers import error_of, problem_reply, send_reply
 from web.front import Scope, Send
-from web.incoming import without_credentials
 from web.requests import request_id_of
 from web.security import header
 
@@ -53,7 +53,7 @@ async def answer_queued(
         key=None if key is None else check_key(key),
     )
     mode: Literal["async", "durable"] = "async" if route.dispatch_mode == "async" else "durable"
-    accepted = await platform.requests.accept(incoming, mode)
+    accepted = await _accept(platform, incoming, mode)
     outcome = None if mode == "async" else await _await_outcome(platform, scope, app_id, script, accepted)
     location = await platform.requests.poll_url(app_id, accepted.execution_id)
     if outcome is None:
@@ -88,6 +88,15 @@ def reply_of(event: Event, execution_id: UUID) -> Reply:
             return problem_reply(Conflict(f"the execution was skipped ({event.reason})", code="skipped", reason=event.reason, execution_id=str(execution_id)))
         case _:
             return Reply(status=204, headers={}, body=b"")
+
+
+async def _accept(platform: Platform, incoming: Incoming, mode: Literal["async", "durable"]) -> Accepted:
+    try:
+        return await platform.requests.accept(incoming, mode)
+    except Invalid as error:
+        if error.code == "unit_too_large":  # headers, query and body together
+            raise TooLarge("the request is longer than what can be queued") from error
+        raise
 
 
 async def _await_outcome(platform: Platform, scope: Scope, app_id: UUID, script: ScriptView, accepted: Accepted) -> Recorded | None:
@@ -137,7 +146,12 @@ def _body(reply: Reply) -> Any:
     """JSON as JSON, text as text, anything else in base64."""
     kind = reply.headers.get("content-type", "")
     if kind.startswith("application/json") and reply.body:
-        return msgspec.Raw(reply.body)
+        try:
+            msgspec.json.decode(reply.body)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            pass  # a script says so of anything
+        else:
+            return msgspec.Raw(reply.body)
     try:
         return reply.body.decode()
     except UnicodeDecodeError:
