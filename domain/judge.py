@@ -19,7 +19,12 @@ from domain.units import ABSENT, ANY, MAX_UNIT_EVENTS, Change, Decide, Effect, E
 
 
 class Rules:
-    """The deciders of all aggregates, found by effect type, and their notion of existence, found by event type."""
+    """The deciders of all aggregates, found by effect type, and their notion of existence, found by event type.
+
+    `first_versions` are the versions at which a stream may begin.
+    """
+
+    first_versions: frozenset[int] = frozenset({1})
 
     def __init__(self, aggregates: Iterable[Aggregate]) -> None:
         self.deciders: dict[type[Effect], Decide] = {Record: lambda effect, _last, _now: (effect.event,)}
@@ -31,6 +36,11 @@ class Rules:
     def decide(self, effect: Effect, stream: Stream, now: datetime) -> Iterable[Event]:
         """The events of one effect. Raises what its decider raises."""
         return self.deciders[type(effect)](effect, stream.last, now)
+
+    def first_version(self, effect: Effect) -> int:
+        """The version that the first event of an empty stream gets."""
+        del effect
+        return 1
 
     def is_absent(self, stream: Stream, now: datetime) -> bool:
         """Whether a stream's subject does not exist now."""
@@ -89,14 +99,16 @@ class Judge:
         stream = pending.get(name) or self._streams[name]
         if change.expect != ANY:
             self._check_expectation(name, stream, change.expect, unit.now)
+        version = stream.version if stream.last is not None else self._rules.first_version(change.effect) - 1
         for event in self._rules.decide(change.effect, stream, unit.now):
-            stream = Stream(stream.version + 1, event)
+            version += 1
+            stream = Stream(version, event)
             events.append(
                 Recorded(
                     app_id=self._app_id,
                     position=self.position + len(events) + 1,
                     stream=name,
-                    version=stream.version,
+                    version=version,
                     event=event,
                     metadata=unit.metadata,
                     recorded_at=self.recorded_at,

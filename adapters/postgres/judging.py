@@ -64,6 +64,8 @@ class Judging:
         self._cache = StateCache()
         self._loading = Loading(self._cache, codec.decode)
         self._ahead = timedelta()
+        # A wrong guess is found by its insert at version 1, and so only where every stream has one.
+        self._may_guess = rules.first_versions == {1}
 
     def meet(self, app_id: UUID, head: Head) -> bool:
         """Take note of a head that is now held. True when another process has moved it since we last saw it."""
@@ -90,6 +92,7 @@ class Judging:
         """
         fences = [(item.unit.app_id, item.unit.fence) for item in pending if item.unit.fence is not None]
         lost = await self.lost_fences(lane, fences) if held and fences else set[Fence]()
+        may_guess = may_guess and self._may_guess
         while True:
             loaded = await self._loading.load(lane, pending, may_guess=may_guess)
             self._tell_time(loaded.at)

@@ -55,21 +55,21 @@ class Wakeups:
             event.set()
         return True
 
-    async def wait(self, app_id: UUID, after: int) -> None:
-        """Return once the app's log is known to go on after `after`."""
-        if self._positions.get(app_id, 0) > after:
-            return
-        event = asyncio.Event()
-        waiters = self._waiters[app_id]
-        waiters.add(event)
-        try:
-            while self._positions.get(app_id, 0) <= after:
-                event.clear()
-                await event.wait()
-        finally:
-            waiters.discard(event)
-            if not waiters:
-                self._waiters.pop(app_id, None)
+    async def wait(self, app_id: UUID, after: int) -> int:
+        """Return once the app's log is known to go on after `after`: to where."""
+        if self._positions.get(app_id, 0) <= after:
+            event = asyncio.Event()
+            waiters = self._waiters[app_id]
+            waiters.add(event)
+            try:
+                while self._positions.get(app_id, 0) <= after:
+                    event.clear()
+                    await event.wait()
+            finally:
+                waiters.discard(event)
+                if not waiters:
+                    self._waiters.pop(app_id, None)
+        return self._positions[app_id]
 
     async def run(self, dsn: str, poll_s: float) -> None:
         """Follow other processes until cancelled; survives lost connections."""
