@@ -1,0 +1,1 @@
+"""The outside world: PostgreSQL, the sandbox. Foreign errors are translated here, once."""

@@ -1,0 +1,1 @@
+"""PostgreSQL through asyncpg: the log, reads, the vault, migrations, and the embedded server."""
