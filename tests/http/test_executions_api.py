@@ -162,7 +162,10 @@ async def test_a_real_run_leaves_its_record(owner: httpx.AsyncClient) -> None:
     execution = answer.headers["x-execution-id"]
     with anyio.fail_after(10):
         # Records are written behind the answer.
-        while (found := await owner.get(f"{API}/apps/{app}/executions/{execution}")).status_code == 404:
+        while True:
+            found = await owner.get(f"{API}/apps/{app}/executions/{execution}")
+            if found.status_code != 404:
+                break
             await anyio.sleep(0.01)
     assert found.json()["runs"][0]["logs"] == [{"level": "warn", "message": "seen", "data": {"a": 1}}]
     assert found.json()["status"] == "succeeded"
