@@ -1,4 +1,4 @@
-"""A platform and an app for each test that asks."""
+"""A platform and an app for each test that asks. Apps share nothing, so the tests of a module share a platform."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runtime.platform import Platform
+from tests.postgres import _database
 from tests.runtime.world import App, new_app, running
 
 
-@pytest.fixture
-async def platform(dsn: str) -> AsyncIterator[Platform]:
-    """A platform with all roles on a database of the test's own."""
-    async with running(dsn) as opened:
+@pytest.fixture(scope="module")
+async def platform(server_dsn: str, template: str) -> AsyncIterator[Platform]:
+    """A platform with all roles on a database of the module's own."""
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as opened:
         yield opened
 
 

@@ -43,7 +43,7 @@ async def eventually(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool
         while not holds(found):
             await anyio.sleep(0.01)
             found = await look()
-    assert holds(found), found
+    assert holds(found), str(found)[:1000]
     return found
 
 
