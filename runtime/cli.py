@@ -18,7 +18,7 @@ from adapters.postgres.embedded import open_embedded
 from domain.errors import Invalid, PiCloudError
 from runtime.database import prepare_database
 from runtime.logging import configure_logging
-from runtime.server import BuildApp, serve
+from runtime.server import Web, serve
 from runtime.settings import Settings, load_settings, settings_help
 from runtime.supervisor import supervise
 from runtime.upkeep import rebuild, verify
@@ -30,11 +30,11 @@ WORKER_OF: Final = "PICLOUD_INTERNAL_WORKER"
 """Set for the processes that `--workers` starts: the parent has the database open and prepared."""
 
 
-def run(build_app: BuildApp, argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status. `build_app` makes the web application of a platform."""
+def run(web: Web, argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status. `web` is the web layer, which stands above this one."""
     arguments = _parser().parse_args(argv)
     try:
-        return _run(arguments, build_app)
+        return _run(arguments, web)
     except KeyboardInterrupt:
         return 130
     except BaseException as error:
@@ -45,12 +45,12 @@ def run(build_app: BuildApp, argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _run(arguments: argparse.Namespace, build_app: BuildApp) -> int:
+def _run(arguments: argparse.Namespace, web: Web) -> int:
     flags = _flags(arguments)
     settings = load_settings({**_environment(), **flags})
     configure_logging(settings.log)
     if arguments.command == "serve":
-        return _serve(settings, build_app, flags)
+        return _serve(settings, web, flags)
     command = rebuild if arguments.command == "rebuild" else verify
     if settings.pg.url is None and not settings.data_dir.is_dir():
         raise Invalid(f"PICLOUD_DATA_DIR: there is no instance in {settings.data_dir}", field="PICLOUD_DATA_DIR")
@@ -65,24 +65,24 @@ def _known(error: BaseException) -> PiCloudError | None:
     return error if isinstance(error, PiCloudError) else None
 
 
-def _serve(settings: Settings, build_app: BuildApp, flags: Mapping[str, str]) -> int:
+def _serve(settings: Settings, web: Web, flags: Mapping[str, str]) -> int:
     if WORKER_OF in os.environ:
-        return _worker(settings, build_app)
+        return _worker(settings, web)
     with _database(settings) as dsn:
         _anyio(prepare_database, dsn)
         if settings.process.workers > 1:
             return supervise(dsn, settings, WORKER_OF, flags)
         welcome = Welcome(settings, embedded=settings.pg.url is None)
-        _anyio(serve, dsn, settings, build_app, welcome.prepare, welcome.show)
+        _anyio(serve, dsn, settings, web, welcome.prepare, welcome.show)
     return 0
 
 
-def _worker(settings: Settings, build_app: BuildApp) -> int:
+def _worker(settings: Settings, web: Web) -> int:
     """One of several equal processes: the first of them, by the log's verdict, bootstraps; all of them serve."""
     if settings.pg.url is None:
         raise PiCloudError("a worker process needs DATABASE_URL")
     welcome = Welcome(settings, embedded=False, quiet=os.environ[WORKER_OF] != "0")
-    _anyio(serve, settings.pg.url.value, settings, build_app, welcome.prepare, welcome.show)
+    _anyio(serve, settings.pg.url.value, settings, web, welcome.prepare, welcome.show)
     return 0
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import anyio
+import msgspec
 import structlog
 import uvicorn
 
 from domain.errors import Invalid
-from runtime.corked import CorkedProtocol
 from runtime.platform import Platform, open_platform
 from runtime.settings import Settings
 
@@ -21,8 +22,13 @@ _GRACE_S: Final = 10
 _BACKLOG: Final = 2048
 _LOOK_EVERY_S: Final = 0.005
 
-BuildApp = Callable[[Platform], Any]
-"""Makes the ASGI app; handed in, because the web layer stands above this one."""
+
+class Web(msgspec.Struct, frozen=True):
+    """The web layer, handed in because it stands above this one: what makes the ASGI app of a platform, and uvicorn's protocol class."""
+
+    build_app: Callable[[Platform], Any]
+    protocol: type[asyncio.Protocol]
+
 
 Step = Callable[[Platform], Awaitable[None]]
 
@@ -49,7 +55,7 @@ def bind(settings: Settings, *, reserve: bool = False) -> socket.socket:
     return bound
 
 
-async def serve(dsn: str, settings: Settings, build_app: BuildApp, prepare: Step, ready: Step) -> None:
+async def serve(dsn: str, settings: Settings, web: Web, prepare: Step, ready: Step) -> None:
     """Serve until SIGINT or SIGTERM: then finish what is under way, give back what is not, and leave.
 
     `prepare` is awaited before the first request is taken, `ready` once requests are answered.
@@ -62,7 +68,7 @@ async def serve(dsn: str, settings: Settings, build_app: BuildApp, prepare: Step
                 await ready(platform)
                 await _signalled()
             else:
-                await _serve_http(_server(build_app(platform)), listening, lambda: ready(platform))
+                await _serve_http(_server(web.build_app(platform), web, settings.http.trusted_proxies), listening, lambda: ready(platform))
     finally:
         if listening is not None:
             listening.close()
@@ -80,11 +86,13 @@ async def _serve_http(server: uvicorn.Server, listening: socket.socket, ready: C
             server.should_exit = True
 
 
-def _server(app: Any) -> uvicorn.Server:
+def _server(app: Any, web: Web, proxies: Sequence[str]) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=CorkedProtocol,
+        http=web.protocol,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -6,9 +6,11 @@ import sys
 
 from runtime.cli import run
 from runtime.platform import Platform
+from runtime.server import Web
 from web.app import build_app
 from web.dataplane import DataPlane
 from web.front import Front
+from web.protocol import ProblemProtocol
 
 
 def build(platform: Platform) -> Front:
@@ -18,7 +20,7 @@ def build(platform: Platform) -> Front:
 
 def main() -> None:
     """The command `picloud`."""
-    sys.exit(run(build))
+    sys.exit(run(Web(build, ProblemProtocol)))
 
 
 if __name__ == "__main__":

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from domain.errors import Malformed
+from web.corked import CorkedProtocol
 from web.problems import problem
 from web.requests import choose_request_id
 
 _REASON: Final = b"HTTP/1.1 400 Bad Request\r\n"
 
 
-class ProblemProtocol(HttpToolsProtocol):
+class ProblemProtocol(CorkedProtocol):
     """Answers what is no HTTP with `malformed`, then closes: where the next request would begin cannot be known."""
 
     def send_400_response(self, msg: str) -> None:
