@@ -29,7 +29,7 @@ from pydantic_monty import (
 
 from adapters.sandbox import endings
 from adapters.sandbox.output import parse_output
-from adapters.sandbox.prelude import EXPORTS, TAIL, feed
+from adapters.sandbox.prelude import EXPORTS, ctx_input, plan
 from adapters.sandbox.reply import make_effects, make_reply
 from adapters.sandbox.settings import MAX_PRINT_BYTES
 from adapters.sandbox.workers import Worker
@@ -89,9 +89,10 @@ class Execution:
     def start(self, worker: Worker) -> Call | RunResult:
         """Begin. Raises MontyError when no worker can be started."""
         session = self._check_out(worker.pool())
-        code, inputs = feed(self.job)
-        self._tail_start = len(code.encode(errors="replace")) - len(TAIL)
-        return self._advance(lambda: session.feed_start(code, inputs=inputs, print_callback=self._output))
+        planned = plan(self.job)
+        self._tail_start = planned.tail_start
+        inputs = {**planned.inputs, "_picloud_ctx": ctx_input(self.job.ctx, planned.ctx_names)}
+        return self._advance(lambda: session.feed_start(planned.code, inputs=inputs, print_callback=self._output))
 
     def resume(self, answer: Any) -> Call | RunResult:
         """Go on with the host's answer; an exception is raised into the script."""

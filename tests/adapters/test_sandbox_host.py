@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -158,10 +159,15 @@ async def test_idle_workers_that_died_are_replaced_unseen(sandbox: MontySandbox)
 
 
 def psutil_children() -> list[int]:
-    """Our worker processes."""
+    """Our worker processes that are alive."""
     import psutil  # noqa: PLC0415
 
-    return [child.pid for child in psutil.Process().children() if "monty" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended (a zombie is one of these)
+            if "monty" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 async def test_cancelling_ends_the_run_at_once(sandbox: MontySandbox) -> None:
