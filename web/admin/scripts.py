@@ -16,7 +16,7 @@ from domain.errors import NotFound
 from domain.sandbox import Diagnostic, Limits, ScriptKind
 from projections.control.reads import SourceVersion, StoredScript
 from runtime.admin.executions import Run
-from runtime.admin.scripts import LimitsChange, ScriptChange
+from runtime.admin.script_drafts import LimitsChange, ScriptChange
 from web.admin.call import Call
 from web.admin.found import find_script, visible_apps
 from web.admin.parameters import Query, Segment
