@@ -53,8 +53,8 @@ class MontySandbox:
         except MontyError as error:
             raise Unavailable("no sandbox worker could be started", retry_after_s=1.0) from error
         finally:
-            with anyio.CancelScope(shield=True):
-                if execution.is_open:
+            if execution.is_open:
+                with anyio.CancelScope(shield=True):
                     await self._threads.run(execution.close)
             seat.leave()
         return step

@@ -179,6 +179,18 @@ async def test_cancelling_ends_the_run_at_once(sandbox: MontySandbox) -> None:
     assert await answer(sandbox, "return 1") == 1
 
 
+async def test_cancelling_what_waits_for_a_thread_waits_for_nobody() -> None:
+    async with open_sandbox(SandboxSettings(slots=1)) as sandbox, anyio.create_task_group() as tasks:
+        tasks.start_soon(sandbox.run, job(handler("while True: pass"), timeout_s=30), KvHost())
+        await anyio.wait_all_tasks_blocked()
+        began = time.perf_counter()
+        with anyio.move_on_after(0.1) as scope:
+            await sandbox.run(job(handler("return 1")), KvHost())
+        assert scope.cancelled_caught
+        assert time.perf_counter() - began < 5
+        tasks.cancel_scope.cancel()
+
+
 async def test_the_loop_is_never_blocked(sandbox: MontySandbox) -> None:
     ticks = 0
 

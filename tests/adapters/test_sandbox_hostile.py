@@ -166,7 +166,29 @@ async def test_values_that_cannot_enter_end_the_run_alone(sandbox: MontySandbox)
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]
-    for ctx in ({"a": "\ud800"}, {"a": deep}, {"a": object()}):
-        result = await sandbox.run(job(handler("return 1"), ctx=ctx), KvHost())
-        assert result.ending in ("raised", "budget", "returned")
+    assert returned(await sandbox.run(job(handler("return len(ctx.a)"), ctx={"a": deep}), KvHost())) == 1  # depth alone is no harm
+    for ctx, error in (({"a": "\ud800"}, "ValueError"), ({"a": object()}, "TypeError")):
+        result = await sandbox.run(job(handler("return len(ctx.a)"), ctx=ctx), KvHost())
+        assert result.ending == "raised", result
+        assert result.error is not None
+        assert result.error.type == error, result
         assert await answer(sandbox, "return 1") == 1
+
+
+async def test_what_the_script_does_not_name_does_not_enter(sandbox: MontySandbox) -> None:
+    assert returned(await sandbox.run(job(handler("return 1"), ctx={"a": object(), "request": {"b": object()}}), KvHost())) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'return getattr(ctx.request, "met" + "hod")',
+        'return getattr(getattr(ctx, "requ" + "est"), "met" + "hod")',
+        'return eval("ctx.req" + "uest.method")',
+        'return ("{0.req" + "uest.method}").format(ctx)',
+        "return ctx.\uff52equest.\uff4dethod",
+        'look = getattr; kv.collection("c").set("k", "PUT"); return look(kv.collection("c"), "ge" + "t")("k")',
+    ],
+)
+async def test_names_that_stand_nowhere_in_the_text_are_found(sandbox: MontySandbox, line: str) -> None:
+    assert returned(await sandbox.run(job(handler(line), ctx={"request": {"method": "PUT"}}), KvHost())) == "PUT"
