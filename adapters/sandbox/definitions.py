@@ -75,14 +75,14 @@ def _bound(node: ast.stmt) -> Iterable[str]:
 
 
 def _mentioned(node: ast.stmt) -> Iterable[str]:
-    """Names, attributes, and strings that could be the name of a late definition."""
+    """Names, attributes, and strings that could be the name of a late definition (these also with a quote in front)."""
     for part in ast.walk(node):
         if isinstance(part, ast.Name):
             yield part.id
         elif isinstance(part, ast.Attribute):
             yield f".{part.attr}"
         elif isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value.startswith("_"):
-            yield part.value
+            yield from (part.value, f"'{part.value}")
 
 
 def roots(definitions: tuple[Definition, ...], words: set[str]) -> frozenset[str]:
@@ -96,7 +96,7 @@ def select(definitions: tuple[Definition, ...], late: tuple[Definition, ...], ro
     texts = [_text(definition, wanted, every_method=every_method) for definition in definitions if definition.binds & wanted]
     return Selection(
         text="\n".join(texts),
-        late={name: _late_text(late, name) for definition in late for name in definition.binds & wanted},
+        late={name: _late_text(late, name) for definition in late for name in definition.binds if f"'{name}" in wanted},
         host_calls=tuple(sorted(word for word in wanted if word.startswith("_sys_"))),
     )
 

@@ -161,3 +161,19 @@ async def test_depth_is_not_the_number_of_brackets(sandbox: MontySandbox) -> Non
 
 async def test_a_literal_backslash_u0000_is_no_nul(sandbox: MontySandbox) -> None:
     assert await answer(sandbox, C, 'c.set("a", "\\\\u0000")', 'return len(c.get("a"))') == 6
+
+
+@pytest.mark.parametrize(
+    ("call", "value"),
+    [
+        ('c.get("a")', 7),
+        ('c.has("a")', True),
+        ('c.delete("a")', True),
+        ('c.set("a", 1, ttl=5, if_version=3)', None),
+        ('c.increment("a")', None),
+        ('c.entry("a")["version"]', 3),
+        ('len(c.list()["items"])', 1),
+    ],
+)
+async def test_each_call_works_where_the_script_names_no_other(sandbox: MontySandbox, call: str, value: object) -> None:
+    assert await answer(sandbox, C, f"return [{call}]", host=KvHost({("c", "a"): ("7", 3)})) == [value]
