@@ -26,7 +26,7 @@ from runtime.welcome import Welcome
 
 T = TypeVar("T")
 
-WORKER_OF: Final = "PICLOUD_INTERNAL_WORKER"
+WORKER_OF: Final = "PC_WORKER_INDEX"
 """Set for the processes that `--workers` starts: the parent has the database open and prepared."""
 
 

@@ -31,6 +31,7 @@ from projections.outbox.claims import Claim
 from projections.project import projector
 from projections.registry import PROJECTIONS
 from runtime.accounts import Accounts
+from runtime.admin.ceilings import ceiling_of
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
@@ -99,7 +100,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     sandbox_settings = _sandbox_settings(settings)
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
-    ceiling = _ceiling(settings)
+    ceiling = ceiling_of(settings.ceilings)
     executor = Executor(appender, reader, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
     records = Records(background, clock)
     vault = PgVault(pool)
@@ -183,16 +184,4 @@ def _sandbox_settings(settings: Settings) -> SandboxSettings:
         warm_workers=settings.sandbox.warm_workers,
         recycle_after=settings.sandbox.recycle_runs,
         max_memory_mib=settings.ceilings.max_memory_mib,
-    )
-
-
-def _ceiling(settings: Settings) -> Ceiling:
-    ceilings = settings.ceilings
-    return Ceiling(
-        timeout_s=ceilings.max_timeout_s,
-        async_timeout_s=ceilings.max_async_timeout_s,
-        memory_mib=ceilings.max_memory_mib,
-        host_calls=ceilings.max_host_calls,
-        output_bytes=ceilings.max_output_bytes,
-        recursion=ceilings.max_recursion,
     )
