@@ -1,0 +1,125 @@
+"""Documents as what they promise: their fenced blocks, in order, and a shell that runs them as a reader would.
+
+A `sh` block is run; a `text` or `json` block right behind it shows what it prints, `…` standing for anything. Behind the comment `<!-- eventually -->` a
+block only asks, so it is asked again until the answer is the one shown. A `python` block is a script of PiCloud. Other blocks are only shown.
+
+`python -m tests.repo.documentation` brings those parts of documents up to date that show what the code knows.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from adapters.sandbox import sdk_stub
+from runtime.settings import settings_help
+from tests.served import ROOT
+
+SETTINGS_MARK: Final = "<!-- settings -->"
+SHELL: Final = "sh"
+SHOWN: Final = frozenset({"text", "json"})
+_FENCE: Final = re.compile(r"(<!-- (?P<note>[a-z_ ]+) -->\n)?^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_ASK_FOR_S: Final = 15.0
+_PAUSE_S: Final = 0.05
+_MARK: Final = "--- end of block ---"
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A fenced block: its language, text, first line, the comment above it, and the output shown behind it."""
+
+    language: str
+    text: str
+    line: int
+    note: str
+    shown: str | None
+
+
+def blocks(path: Path) -> list[Block]:
+    """A document's blocks that are not output of the one before."""
+    text = path.read_text()
+    found = list(_FENCE.finditer(text))
+    result = []
+    for index, match in enumerate(found):
+        follower = found[index + 1] if index + 1 < len(found) else None
+        adjacent = follower is not None and follower["language"] in SHOWN and text[match.end() : follower.start()] == "\n"
+        if match["language"] not in SHOWN:
+            shown = follower["text"] if adjacent and follower is not None else None
+            line = text.count("\n", 0, match.start("text")) + 1
+            result.append(Block(language=match["language"], text=match["text"], line=line, note=match["note"] or "", shown=shown))
+    return result
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether a block printed what is shown; `…` stands for anything, also nothing."""
+    pattern = ".*?".join(re.escape(part) for part in shown.strip().split("…"))
+    return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
+
+
+class Shell:
+    """One bash that lives as long as its reader's terminal would: variables and functions stay."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
+        self._process = process
+        self._errors = errors
+
+    def run(self, text: str) -> str:
+        """Run a block and return what it prints on its standard output. Fails when its last command does."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{{\n{text}\n}} 2>{self._errors} </dev/null\necho; echo '{_MARK}' $?\n")
+        self._process.stdin.flush()
+        printed = ""
+        for line in self._process.stdout:
+            if line.startswith(_MARK):
+                assert line.split()[-1] == "0", f"status {line.split()[-1]}:\n{text}\nprinted:\n{printed}\n{self._errors.read_text()}"
+                return printed
+            printed += line
+        raise AssertionError(f"the shell ended in:\n{text}\nafter:\n{printed}")
+
+    def follow(self, block: Block, text: str) -> str:
+        """Run a block whose text is `text` and check what it prints against what is shown."""
+        deadline = time.monotonic() + _ASK_FOR_S
+        while block.note == "eventually" and time.monotonic() < deadline:
+            printed = self.run(f"({text}\n) || true")
+            if block.shown is not None and matches(block.shown, printed):
+                return printed
+            time.sleep(_PAUSE_S)
+        printed = self.run(text)
+        assert block.shown is None or matches(block.shown, printed), (
+            f"line {block.line}:\n{text}\nshown:\n{block.shown}\nprinted:\n{printed}\n{self._errors.read_text()}"
+        )
+        return printed
+
+
+@contextmanager
+def shell(cwd: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
+    """A shell in a directory."""
+    line = ["bash", "--noprofile", "--norc", "-o", "pipefail"]
+    process = subprocess.Popen(line, cwd=cwd, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Shell(process, cwd / "errors.txt")
+    finally:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+def refresh() -> None:
+    """Write anew what documents show of the code: the settings and the SDK."""
+    readme, sdk = ROOT / "README.md", ROOT / "docs/sdk.md"
+    table = f"{SETTINGS_MARK}\n{settings_help(markdown=True)}\n"
+    readme.write_text(re.sub(rf"{SETTINGS_MARK}\n(\|.*\n)*", lambda _: table, readme.read_text()))
+    sdk.write_text(re.sub(r"```pyi\n.*?```", lambda _: f"```pyi\n{sdk_stub().strip()}\n```", sdk.read_text(), flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    refresh()
