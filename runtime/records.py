@@ -22,12 +22,13 @@ from domain.ports import Reader
 from domain.sandbox import LogLine, RunResult, ScriptError
 from domain.statements import load_sql
 from runtime.executor import Invocation, Outcome
-from runtime.offloop import weigh
+from runtime.offloop import off_loop, weigh
 
 _SQL: Final = load_sql("runtime", "records.sql")
 _MAX_QUEUED: Final = 10_000
-_MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
+_MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 _MAX_BATCH: Final = 500
+_MAX_BATCH_BYTES: Final = 1024 * 1024
 _PAUSE_S: Final = 0.05
 _MAX_LOG_BYTES: Final = 64 * 1024
 _MAX_JOURNAL_BYTES: Final = 256 * 1024
@@ -133,9 +134,17 @@ class Records:
 
     async def _flush(self) -> None:
         while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(_MAX_BATCH, len(self._queue)))]
-            self._queued_bytes -= sum(map(_size, batch))
-            await self._store(batch)
+            await self._store(self._take())
+
+    def _take(self) -> list[Record]:
+        """The next batch, within bounds on its number and bytes."""
+        batch: list[Record] = []
+        size = 0
+        while self._queue and len(batch) < _MAX_BATCH and size < _MAX_BATCH_BYTES:
+            batch.append(self._queue.popleft())
+            size += _size(batch[-1])
+        self._queued_bytes -= size
+        return batch
 
     async def _store(self, batch: list[Record]) -> None:
         """Best effort, but one record that cannot be stored takes no other with it."""
@@ -154,7 +163,8 @@ class Records:
         for day in {record.started_at.date() for record in batch} - self._days:
             await self._reader.fetch(_SQL["ensure_partition"], day)
             self._days.add(day)
-        await self._reader.fetch(_SQL["insert"], f"[{','.join(map(_encode, batch))}]")
+        rows = await off_loop(sum(map(_size, batch)), lambda: f"[{','.join(map(_encode, batch))}]")
+        await self._reader.fetch(_SQL["insert"], rows)
 
 
 def _journal(call: Invocation, outcome: Outcome) -> Any:

@@ -114,7 +114,7 @@ async def test_surrogates_do_not_come_out_of_a_script(site: Site) -> None:
 async def test_hostile_logs_and_errors_are_recorded_as_far_as_they_can_be(site: Site, served: Served) -> None:
     source = "def handler(ctx):\n    log.info('a\\x00b', {'k\\x00': '\\x00'})\n    print('\\x00' * 10)\n    raise ValueError('\\x00')\n"
     path = await site.at("/x", source)
-    assert (await site.client.get(path, headers={"x-odd": b"\xff\xfe"})).status_code == 502
+    assert (await site.client.get(path, headers={b"x-odd": b"\xff\xfe"})).status_code == 502
     pool = served.platform.pool
     await eventually(lambda: pool.fetchval("SELECT count(*) FROM execution_records WHERE app_id = $1 AND outcome = 'raised'", site.app.id))
     assert served.platform.records.dropped == 0

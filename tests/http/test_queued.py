@@ -137,7 +137,7 @@ async def test_a_durable_repetition_gets_the_first_answer_or_409(site: Site) -> 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 257, b"t\xe9b"])
 async def test_malformed_keys_are_refused_by_name(site: Site, key: bytes) -> None:
-    answer = await site.client.post(await site.at("/a", ECHO, "async"), headers={"idempotency-key": key})
+    answer = await site.client.post(await site.at("/a", ECHO, "async"), headers={b"idempotency-key": key})
     assert (answer.status_code, answer.json()["field"]) == (422, "idempotency-key")
     assert await site.app.events(HttpRequestAccepted) == []
 

@@ -222,3 +222,25 @@ async def test_the_rows_of_a_closed_app_are_nobodys_work(app: App, platform: Pla
     rows = await eventually(app.outbox, lambda rows: rows[0]["due_at"] <= platform.clock())
     assert [row["worker_id"] for row in rows] == [None]
     assert await platform.log.head(app.id) == head
+
+
+async def test_a_row_that_nobody_can_read_stops_no_other(app: App, platform: Platform) -> None:
+    """As after a step back to an older program: an event of an unknown topic must not end the reactor, nor what takes rows back from the dead."""
+    script = await app.script(SEEN)
+    await app.trigger(script, "c")
+    dead_worker, odd = uuid7(), uuid7()
+    await platform.pool.execute(
+        "INSERT INTO outbox (app_id, id, cause_position, source, script_id, due_at, attempt, worker_id, fence)"
+        " SELECT $1, i, 999999, 'kv', $2, clock_timestamp(), 1, w, 1 FROM unnest($3::uuid[], $4::uuid[]) AS u (i, w)",
+        app.id,
+        script,
+        [odd, uuid7()],
+        [None, dead_worker],
+    )
+    await app.append(put("k", 1))
+    await app.expect(ExecutionSucceeded)
+    await app.append(put("k", 2))
+    await app.expect(ExecutionSucceeded, 2)
+    rows = await app.outbox()
+    assert odd in {row["id"] for row in rows}
+    await platform.pool.execute("DELETE FROM outbox WHERE app_id = $1", app.id)
