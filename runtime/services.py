@@ -1,4 +1,4 @@
-"""What a service gives to running scripts. A service is registered once, in `runtime/registry.py`.
+"""What a service gives to running scripts. A service is registered once, in `runtime/sdk/__init__.py`.
 
 `calls` answer while the script runs; `effects` turn what it has buffered into effects on streams; `event` is what a script sees of an event that triggered
 it. All three get untrusted arguments: a script can forge any of them.

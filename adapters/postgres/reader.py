@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import asyncpg
 
-from adapters.postgres.connect import LOST, unavailable
+from adapters.postgres.connect import LOST, is_servers_fault, unavailable
 
 
 class PgReader:
@@ -23,3 +23,7 @@ class PgReader:
             return cast("Sequence[Mapping[str, Any]]", await self._pool.fetch(sql, *args))
         except LOST as error:
             raise unavailable(error) from error
+        except asyncpg.PostgresError as error:
+            if is_servers_fault(error):
+                raise unavailable(error) from error
+            raise

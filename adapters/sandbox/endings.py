@@ -16,6 +16,8 @@ MAX_FRAMES: Final = 50
 
 _TIME_LIMIT: Final = re.compile(r"(feed|turn) time limit exceeded: ")
 _MEMORY_LIMIT: Final = re.compile(r"memory limit exceeded: \d+ bytes > (\d+) bytes$")
+_CANNOT_SUSPEND: Final = re.compile(r"external function '_sys_\w+' cannot suspend")
+_NOT_FROM_A_CALLBACK: Final = "the SDK cannot be called from within sorted(key=...), map, filter and the like: read first, then sort or filter"
 _UNSUPPORTED: Final = "The monty syntax parser does not yet support"
 
 
@@ -39,6 +41,8 @@ def classify(error: MontyError, job: Job, *, output_cap: int) -> tuple[Ending, S
         return "budget", ScriptError("RecursionError", f"calls nested deeper than {job.limits.recursion}", frames)
     if isinstance(error, MontySyntaxError) or (isinstance(inner, NotImplementedError) and message.startswith(_UNSUPPORTED)):
         return "invalid", ScriptError("SyntaxError", message.replace("The monty syntax parser", "the sandbox"), frames or (_last_line(job),))
+    if _CANNOT_SUSPEND.match(message):
+        return "raised", ScriptError(type(inner).__name__, _NOT_FROM_A_CALLBACK, frames)
     return "raised", ScriptError(type(inner).__name__, message, frames)
 
 

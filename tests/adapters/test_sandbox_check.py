@@ -132,4 +132,17 @@ def test_the_stub_is_python_and_declares_every_export() -> None:
     tree = ast.parse(sdk_stub())
     declared = {node.target.id for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
     declared |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert declared == set(EXPORTS)
+    builtins_that_the_checker_lacks = {"hasattr", "getattr", "map", "filter"}
+    assert declared == {*EXPORTS, *builtins_that_the_checker_lacks}
+
+
+async def test_builtins_and_event_fields_that_the_contract_names_pass_the_check(sandbox: MontySandbox) -> None:
+    body = 'x = hasattr(ctx, "event") and getattr(ctx, "depth", 0)\n    return [*map(str, [x]), *filter(None, [ctx.event.position, ctx.event.version])]'
+    assert await findings(sandbox, f"def handler(ctx: Ctx):\n    {body}\n") == []
+
+
+async def test_an_sdk_call_from_a_sort_key_says_what_to_do_instead(sandbox: MontySandbox) -> None:
+    result = await sandbox.run(job(handler('return sorted(["a", "b"], key=lambda k: kv.collection("c").get(k))')), KvHost())
+    assert result.ending == "raised"
+    assert result.error is not None
+    assert "read first, then sort" in result.error.message

@@ -1,3 +1,4 @@
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 class Request:
@@ -7,18 +8,16 @@ class Request:
     headers: dict[str, str]
     query: dict[str, str]
     params: dict[str, str]
-    rest: str
+    rest: str | None
     body: Any
     body_bytes: bytes
 
 class Event:
     source: str
     op: str
+    position: int
+    version: int
     kv: Any
-    docs: Any
-    files: Any
-    pubsub: Any
-    cron: Any
     dead_letter: Any
 
 class Ctx:
@@ -33,3 +32,8 @@ class Ctx:
     attempt: int
     request: Request
     event: Event
+
+def hasattr(obj: object, name: str) -> bool: ...
+def getattr(obj: object, name: str, default: Any = ...) -> Any: ...
+def map(function: Callable[..., Any], *iterables: Iterable[Any]) -> Iterator[Any]: ...
+def filter(function: Callable[[Any], Any] | None, iterable: Iterable[Any]) -> Iterator[Any]: ...
