@@ -41,9 +41,7 @@ def classify(error: MontyError, job: Job, *, output_cap: int) -> tuple[Ending, S
         return "budget", ScriptError("RecursionError", f"calls nested deeper than {job.limits.recursion}", frames)
     if isinstance(error, MontySyntaxError) or (isinstance(inner, NotImplementedError) and message.startswith(_UNSUPPORTED)):
         return "invalid", ScriptError("SyntaxError", message.replace("The monty syntax parser", "the sandbox"), frames or (_last_line(job),))
-    if _CANNOT_SUSPEND.match(message):
-        return "raised", ScriptError(type(inner).__name__, _NOT_FROM_A_CALLBACK, frames)
-    return "raised", ScriptError(type(inner).__name__, message, frames)
+    return "raised", ScriptError(type(inner).__name__, _NOT_FROM_A_CALLBACK if _CANNOT_SUSPEND.match(message) else message, frames)
 
 
 def timed_out(job: Job) -> ScriptError:
