@@ -19,13 +19,14 @@ from adapters.postgres.log import PgLog
 from domain.errors import FenceLost, LogClosed, OutcomeUnknown, Throttled
 from domain.events import Recorded
 from domain.ports import Reader
-from projections.outbox.claims import Claim, claim, next_due_in_s, orphans, read_triggers, release, release_all
+from projections.outbox.claims import Claim, Claimed, claim, orphans, read_triggers, release, release_all
 from projections.outbox.outbox import OUTBOX_GREW
 from runtime.dispatch import Dispatcher, Work
 from runtime.executor import Invocation, Outcome
 
 _LOOK_AGAIN_S: Final = 1.0
 _PAUSE_S: Final = 0.2
+_CONTENDED_S: Final = 0.005
 _UNREADABLE_PAUSE_S: Final = 30.0
 _RECLAIM_AT_ONCE: Final = 100
 _FINISH_WITHIN_S: Final = 20.0
@@ -68,10 +69,10 @@ class Reactor:
             while not self._stopping:
                 self._wake = anyio.Event()
                 claimed = await self._claim()
-                if claimed:
-                    await self._start(claimed, runs)
-                    continue
-                with anyio.move_on_after(await self._idle_s()):
+                if claimed.claims:
+                    await self._start(claimed.claims, runs)
+                # What was left because slots or shares are taken is claimed when one is given back, which wakes us.
+                with anyio.move_on_after(_idle_s(claimed.next_in_s)):
                     await self._wake.wait()
             self._paused.set()
             with anyio.move_on_after(_FINISH_WITHIN_S):
@@ -103,10 +104,10 @@ class Reactor:
             else:
                 log.warning("worker_lost", app_id=str(lost.app_id), execution_id=str(lost.task.execution_id), attempt=lost.attempt)
 
-    async def _claim(self) -> list[Claim]:
+    async def _claim(self) -> Claimed:
         free = self._slots - self._running.total()
         if free <= 0:
-            return []
+            return Claimed([], None)
         try:
             return await claim(self._reader, self._worker_id, free, self._running, self._per_app)
         except Throttled as error:
@@ -114,21 +115,7 @@ class Reactor:
         except Exception:  # whatever it is, the reactor goes on
             log.exception("claim_failed")
         await anyio.sleep(_PAUSE_S)
-        return []
-
-    async def _idle_s(self) -> float:
-        """How long nothing can be due: until a slot is free or a commit wakes us, but no longer than `_LOOK_AGAIN_S`."""
-        if self._running.total() >= self._slots:
-            return _LOOK_AGAIN_S
-        try:
-            due = await next_due_in_s(self._reader)
-        except Exception as error:  # noqa: BLE001  # the claim that follows says what is wrong
-            log.debug("next_due_unknown", error=str(error))
-            return _PAUSE_S
-        if due is None:
-            return _LOOK_AGAIN_S
-        # A due row that was not claimed belongs to an app that has its share already, or to somebody else's claim under way.
-        return min(due, _LOOK_AGAIN_S) if due > 0 else _PAUSE_S
+        return Claimed([], 0)
 
     async def _start(self, claimed: list[Claim], runs: anyio.abc.TaskGroup) -> None:
         for held in claimed:
@@ -229,3 +216,8 @@ class Reactor:
             trigger = None if held.task.trigger_id is None else triggers.get(held.task.trigger_id)
             works.append(Work(claim=held, cause=cause, before=before, trigger=trigger))
         return works
+
+
+def _idle_s(next_in_s: float | None) -> float:
+    """How long nothing can be due, unless something wakes us."""
+    return _LOOK_AGAIN_S if next_in_s is None else min(max(next_in_s, _CONTENDED_S), _LOOK_AGAIN_S)

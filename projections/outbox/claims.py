@@ -38,20 +38,20 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return Fence(self.task.execution_id, self.token)
 
 
-async def claim(claimer: Reader, worker_id: UUID, limit: int, running: Mapping[UUID, int], per_app: int) -> list[Claim]:
+class Claimed(msgspec.Struct, frozen=True):
+    """Rows that are ours now, and in how many seconds it is worth claiming again: 0 when others were claiming the same rows, None when nothing is to come."""
+
+    claims: list[Claim]
+    next_in_s: float | None
+
+
+async def claim(claimer: Reader, worker_id: UUID, limit: int, running: Mapping[UUID, int], per_app: int) -> Claimed:
     """Claim up to `limit` due rows, app by app in turn.
 
     `running` is how many each app has running here; an app gets no more than `per_app` at once, so that one with much to do cannot keep the others waiting.
     """
     rows = await claimer.fetch(_SQL["claim"], worker_id, limit, list(running), list(running.values()), per_app)
-    return [_claim(row) for row in rows]
-
-
-async def next_due_in_s(reader: Reader) -> float | None:
-    """Seconds until the next unclaimed row is due (negative: it is); None when there is none."""
-    rows = await reader.fetch(_SQL["next_due"])
-    in_s: float | None = rows[0]["in_s"]
-    return in_s
+    return Claimed([_claim(row) for row in rows if row["id"] is not None], rows[0]["next_in_s"])
 
 
 async def release(reader: Reader, held: Claim) -> None:
