@@ -34,7 +34,7 @@ _IDLE_S = 0.002
 class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs a round: of producers side by side, one at a time, queued beforehand. Slower ones get less, see `_SLOWER`."""
 
-    throughput: int = 2000
+    throughput: int = 1500
     idle: int = 100
     drain: int = 10_000
 
@@ -148,7 +148,7 @@ async def measure(server: str, rounds: int, size: Size, queues: Mapping[str, Ope
     async with contenders(server, queues) as opened:
         through = await in_turns(rounds, {name: partial(throughput, one, _share_of(name, size.throughput), postmaster) for name, one in opened.items()})
         waits = await in_turns(rounds, {name: partial(idle, one, size.idle) for name, one in opened.items()})
-        drains = await in_turns(rounds, {name: partial(drain, one, _share_of(name, size.drain), postmaster) for name, one in opened.items()})
+        drains = await in_turns(max(1, rounds - 1), {name: partial(drain, one, _share_of(name, size.drain), postmaster) for name, one in opened.items()})
     return [
         Table("dispatch, 16 producers, enqueue to done; ratio to the faster PgQueuer", _RATES, _rates(through), values(through)),
         Table("dispatch, idle, ms from durable to start of handler; ratio to the quicker PgQueuer", _WAITS, _waits(waits), values(waits)),

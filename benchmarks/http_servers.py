@@ -102,7 +102,9 @@ async def serve(name: str, dsn: str) -> None:
 
 def _config(app: Any, protocol: Any) -> uvicorn.Config:
     """The same for both, but for the protocol class that is part of PiCloud."""
-    return uvicorn.Config(app, loop="uvloop", http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False)
+    return uvicorn.Config(
+        app, loop="uvloop", http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False, proxy_headers=False
+    )
 
 
 if __name__ == "__main__":
