@@ -101,7 +101,7 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_before": os.getloadavg()[0],
+        "load_average_at_the_end": os.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": dict(_versions()),

@@ -6,7 +6,7 @@ refused one leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -65,6 +65,7 @@ class Judge:
         self._app_id = app_id
         self._streams = streams
         self._closed = head.closed
+        self._after: dict[str, Stream] = {}
         self.position = head.position
         self.recorded_at = max(recorded_at, head.last_recorded_at)
 
@@ -74,19 +75,18 @@ class Judge:
             raise LogClosed
         for read in unit.reads:
             self._check_read(read, unit.now)
-        pending: dict[str, Stream] = {}
+        self._after = {}
         events: list[Recorded] = []
         for change in unit.changes:
-            self._apply(unit, change, pending, events)
+            self._apply(unit, change, events)
             if len(events) > MAX_UNIT_EVENTS:
                 raise Invalid(f"a unit may append at most {MAX_UNIT_EVENTS} events", code="unit_too_large")
         return tuple(events)
 
-    def accept(self, events: Iterable[Recorded]) -> None:
+    def accept(self, events: Sequence[Recorded]) -> None:
         """Let the units that follow see these events, which `judge` has just returned."""
-        for recorded in events:
-            self._streams[recorded.stream] = Stream(recorded.version, recorded.event)
-            self.position = recorded.position
+        self._streams.update(self._after)
+        self.position += len(events)
 
     def _check_read(self, read: Read, now: datetime) -> None:
         stream = self._streams[read.stream]
@@ -94,15 +94,15 @@ class Judge:
         if not held:
             raise ReadConflict(stream=read.stream)
 
-    def _apply(self, unit: Unit, change: Change, pending: dict[str, Stream], events: list[Recorded]) -> None:
+    def _apply(self, unit: Unit, change: Change, events: list[Recorded]) -> None:
         name = change.effect.stream
-        stream = pending.get(name) or self._streams[name]
+        stream = self._after.get(name) or self._streams[name]
         if change.expect != ANY:
             self._check_expectation(name, stream, change.expect, unit.now)
         version = stream.version if stream.last is not None else self._rules.first_version(change.effect) - 1
         for event in self._rules.decide(change.effect, stream, unit.now):
             version += 1
-            stream = Stream(version, event)
+            stream = self._after[name] = Stream(version, event)
             events.append(
                 Recorded(
                     app_id=self._app_id,
@@ -114,7 +114,6 @@ class Judge:
                     recorded_at=self.recorded_at,
                 )
             )
-        pending[name] = stream
 
     def _check_expectation(self, name: str, stream: Stream, expect: int, now: datetime) -> None:
         if expect == ABSENT:

@@ -49,6 +49,14 @@ BEGIN
 END
 $$;
 
+-- Waits for the turn to write to an app, and reads the app's head as it is then: in a function that is volatile, each statement has a snapshot of its own.
+CREATE FUNCTION picloud_take_turn(class integer, turn integer, app uuid) RETURNS SETOF log_head LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_lock(class, turn);
+    RETURN QUERY SELECT * FROM log_head WHERE app_id = app;
+END
+$$;
+
 -- Which projections stand at which version of their code.
 CREATE TABLE projection_versions (
     name       text        PRIMARY KEY,

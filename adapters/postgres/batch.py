@@ -11,6 +11,7 @@ in the batch.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +20,7 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres.hints import NOTIFY_CHANNEL
+from adapters.postgres.singular import in_singular, values_of
 from domain.statements import Statement
 
 HEAD_MOVED: Final = "head moved"
@@ -38,6 +40,7 @@ appended AS (
     SELECT $1, e.position, e.stream, e.version, e.topic, e.state, e.metadata::jsonb, $5
     FROM unnest($6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::bytea[], $11::text[]) AS e (position, stream, version, topic, state, metadata)
 )"""
+_ONE_EVENT: Final = values_of(_ONE_HEAD)
 _ONE_MOVED: Final = "(SELECT count(*) FROM moved) = 1"
 _ONE_ARGS: Final = 11
 
@@ -116,7 +119,10 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, kw_only=True):
-    """Everything that is committed together, judged already. `first_unit` is the id of the unit whose event is the first of `heads[0]`'s."""
+    """Everything that is committed together, judged already.
+
+    `first_unit` is the id of the unit whose event is the first of `heads[0]`'s. `notify` is empty when there is nobody to tell.
+    """
 
     heads: list[HeadMove] = []
     events: EventColumns = msgspec.field(default_factory=EventColumns)
@@ -134,9 +140,12 @@ class Batch(msgspec.Struct, kw_only=True):
 class _Shape(msgspec.Struct, frozen=True):
     """What a batch's SQL text depends on; there are few, so each text is made (and prepared by the driver) once."""
 
-    one_head: bool
+    head: str
+    head_args: int
+    moved: str
     fenced: bool
     keyed: bool
+    notified: bool
     stage: tuple[tuple[str, int, bool], ...]
 
 
@@ -145,27 +154,36 @@ def compose(batch: Batch) -> Statement:
 
     Its row has the verdict of the checks, the server's time, and one count per counted statement in order.
     """
-    stage = batch.stages[0] if batch.stages else []
-    shape = _Shape(len(batch.heads) == 1, bool(batch.fences), bool(batch.keys), tuple((s.sql, len(s.args), s.counted is not None) for s in stage))
-    events = batch.events
-    args: list[Any] = [events.position, events.stream, events.version, events.topic, events.state, events.metadata]
-    args[:0] = msgspec.structs.astuple(batch.heads[0]) if shape.one_head else (*_columns(HeadMove, batch.heads), events.head)
-    if batch.fences:
-        args.extend(_columns(FenceRow, batch.fences))
-    if batch.keys:
-        args.extend(_columns(KeyRow, batch.keys))
+    stage = [in_singular(statement) for statement in batch.stages[0]] if batch.stages else []
+    head, args = _head(batch)
+    for rows in (batch.fences, batch.keys):
+        args.extend(_columns(rows))
     for statement in stage:
         args.extend(statement.args)
-    args.append(batch.notify)
+    if batch.notify:
+        args.append(batch.notify)
+    shape = _Shape(*head, bool(batch.fences), bool(batch.keys), bool(batch.notify), tuple([(s.sql, len(s.args), s.counted is not None) for s in stage]))
     return Statement(_text(shape), tuple(args))
+
+
+def _head(batch: Batch) -> tuple[tuple[str, int, str], list[Any]]:
+    """SQL of the heads and events, how many parameters it has, and the check that goes with it; and its arguments."""
+    events = batch.events
+    columns: list[Any] = [events.position, events.stream, events.version, events.topic, events.state, events.metadata]
+    if len(batch.heads) != 1:
+        return (_MANY_HEADS, _MANY_ARGS, _MANY_MOVED), [*_columns(batch.heads, HeadMove), events.head, *columns]
+    args = [*msgspec.structs.astuple(batch.heads[0]), *columns]
+    if len(events.position) == 1:
+        return (_ONE_EVENT, _ONE_ARGS, _ONE_MOVED), args[:5] + [column[0] for column in columns]
+    return (_ONE_HEAD, _ONE_ARGS, _ONE_MOVED), args
 
 
 @lru_cache(maxsize=512)
 def _text(shape: _Shape) -> str:
-    ctes = [_ONE_HEAD if shape.one_head else _MANY_HEADS]
-    checks = [_check(_ONE_MOVED if shape.one_head else _MANY_MOVED, HEAD_MOVED)]
+    ctes = [shape.head]
+    checks = [_check(shape.moved, HEAD_MOVED)]
     counts = []
-    offset = _ONE_ARGS if shape.one_head else _MANY_ARGS
+    offset = shape.head_args
     if shape.fenced:
         ctes.append(_shift(_FENCES, offset))
         checks.append(_check(_shift(_FENCED, offset), FENCE_LOST))
@@ -178,7 +196,9 @@ def _text(shape: _Shape) -> str:
         offset += arity
         if counted:
             counts.append(f"(SELECT count(*) FROM stage_{index})")  # noqa: S608  # a number
-    columns = [" AND ".join(checks), "clock_timestamp()", *counts, f"pg_notify('{NOTIFY_CHANNEL}', ${offset + 1})"]
+    columns = [" AND ".join(checks), "clock_timestamp()", *counts]
+    if shape.notified:
+        columns.append(f"pg_notify('{NOTIFY_CHANNEL}', ${offset + 1})")
     return f"WITH {','.join(ctes)}\nSELECT {', '.join(columns)}"
 
 
@@ -191,5 +211,7 @@ def _shift(sql: str, offset: int) -> str:
     return _PARAMETER.sub(lambda match: f"${int(match[1]) + offset}", sql)
 
 
-def _columns(kind: type[msgspec.Struct], rows: list[Any]) -> list[list[Any]]:
-    return [[getattr(row, field) for row in rows] for field in kind.__struct_fields__]
+def _columns(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct] | None = None) -> list[list[Any]]:
+    """Rows as columns; without rows there are none, unless `kind` says how many."""
+    fields = (kind or type(rows[0])).__struct_fields__ if rows or kind else ()
+    return [[getattr(row, field) for row in rows] for field in fields]

@@ -29,11 +29,15 @@ LOST: Final = (
     EOFError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
 )
-"""What asyncpg raises when a connection is gone, does not answer (TimeoutError is an OSError), or the server is starting or stopping."""
+"""What asyncpg raises when a connection is gone, does not answer (TimeoutError is an OSError), or the server is starting or stopping.
+
+InternalClientError is what it says between the server's farewell and the end of the connection.
+"""
 
 _SERVER_CLASSES: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 

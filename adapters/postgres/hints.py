@@ -7,6 +7,8 @@ from typing import Final
 from uuid import UUID
 
 NOTIFY_CHANNEL: Final = "picloud"
+TAIL_NAME: Final = "picloud-tail"
+"""The `application_name` of every process's tail: by it they know of each other."""
 MAX_APPS: Final = 100
 """A payload has less than 8000 bytes; other apps' followers learn from the poll."""
 

@@ -14,10 +14,9 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from adapters.postgres.batch import Batch, EventColumns, FenceRow, HeadMove, KeyRow
-from adapters.postgres.hints import MAX_APPS, encode_hint
+from adapters.postgres.batch import Batch, FenceRow, HeadMove, KeyRow
 from adapters.postgres.lane import Lane
-from adapters.postgres.loading import Loaded, Loading
+from adapters.postgres.loading import Loaded, LoadedApp, Loading
 from adapters.postgres.pending import Pending, Verdict
 from adapters.postgres.rows import encode_metadata
 from adapters.postgres.states import AppStates, StateCache
@@ -33,6 +32,8 @@ MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 log = structlog.get_logger(__name__)
 
 Project = Callable[[Sequence[Recorded]], list[list[Statement]]]
+Hint = Callable[[Sequence[HeadMove]], str]
+"""What to tell other processes of moves that are about to be committed; empty when there is nobody to tell."""
 
 
 class Codec(Protocol):
@@ -55,12 +56,12 @@ class Judged(msgspec.Struct, eq=False):
 class Judging:
     """Judges batches. Keeps what is known of streams between them; used by one task at a time per app."""
 
-    def __init__(self, rules: Rules, codec: Codec, project: Project, clock: Clock, sender: str) -> None:
+    def __init__(self, rules: Rules, codec: Codec, project: Project, clock: Clock, hint: Hint) -> None:
         self._rules = rules
         self._codec = codec
         self._project = project
         self._clock = clock
-        self._sender = sender
+        self._hint = hint
         self._cache = StateCache()
         self._loading = Loading(self._cache, codec.decode)
         self._ahead = timedelta()
@@ -68,7 +69,7 @@ class Judging:
         self._may_guess = rules.first_versions == {1}
 
     def meet(self, app_id: UUID, head: Head) -> bool:
-        """Take note of a head that is now held. True when another process has moved it since we last saw it."""
+        """Take note of a head just read. True when another process has moved it since we last saw it."""
         return self._cache.app(app_id).meet(head)
 
     def forget(self, app_ids: Iterable[UUID]) -> None:
@@ -85,42 +86,41 @@ class Judging:
             self._cache.remember(judged.moving[number - 1], recorded.stream, Stream(recorded.version, recorded.event), len(state))
         self._tell_time(at)
 
-    async def judge(self, lane: Lane, pending: Sequence[Pending], *, held: bool = False, may_guess: bool = True) -> Judged:
-        """Judge a batch. `held`: its one app's head is held by `lane`'s transaction; `may_guess`: unknown streams may be taken for empty.
+    async def judge(self, lane: Lane, pending: Sequence[Pending], *, may_guess: bool) -> Judged:
+        """Judge a batch. `may_guess`: unknown streams may be taken for empty.
 
         Raises what asyncpg raises, and what an undecodable state or a projection's bug raises.
         """
-        fences = [(item.unit.app_id, item.unit.fence) for item in pending if item.unit.fence is not None]
-        lost = await self.lost_fences(lane, fences) if held and fences else set[Fence]()
         may_guess = may_guess and self._may_guess
         while True:
             loaded = await self._loading.load(lane, pending, may_guess=may_guess)
             self._tell_time(loaded.at)
-            judged = self._decide(pending, loaded, set(lost))
+            judged = self._decide(pending, loaded)
             if not loaded.guesses_hold(judged.events):
                 may_guess = False
                 continue
-            unproven = [] if held else _unproven(loaded, judged)
+            unproven = _unproven(loaded, judged)
             if not unproven or await self._loading.still_at_head(lane, unproven):
                 judged.batch.stages = self._project(judged.events) if judged.events else []
-                judged.batch.notify = encode_hint(self._sender, ((move.app_id, move.next) for move in judged.batch.heads[:MAX_APPS]))
+                judged.batch.notify = self._hint(judged.batch.heads)
                 return judged
 
     def guessed_wrong(self) -> None:
         """A commit failed because a stream that was taken for empty is not."""
         self._loading.guessed_wrong()
 
-    async def lost_fences(self, lane: Lane, fences: Sequence[tuple[UUID, Fence]]) -> set[Fence]:
-        """Those of these fences that their outbox rows no longer bear, and so never will again."""
-        return {fence for _, fence in fences} - await self._loading.held_fences(lane, fences)
+    async def lost_fences(self, lane: Lane, pending: Sequence[Pending]) -> set[Fence]:
+        """Those of these units' fences that their outbox rows no longer bear, and so never will again."""
+        fences = [(item.unit.app_id, item.unit.fence) for item in pending if item.unit.fence is not None]
+        return {fence for _, fence in fences} - await self._loading.held_fences(lane, fences) if fences else set()
 
     def _tell_time(self, at: datetime | None) -> None:
         """Events bear the server's time, which every process shares; here is how far it is from ours."""
         if at is not None:
             self._ahead = at - self._clock()
 
-    def _decide(self, pending: Sequence[Pending], loaded: Loaded, lost: set[Fence]) -> Judged:
-        deciding = _Deciding(self._rules, self._codec, loaded, lost, self._clock() + self._ahead)
+    def _decide(self, pending: Sequence[Pending], loaded: Loaded) -> Judged:
+        deciding = _Deciding(self._rules, self._codec, loaded, self._clock() + self._ahead)
         for index, item in enumerate(pending):
             deciding.take(item)
             if deciding.size > MAX_BATCH_BYTES:
@@ -136,63 +136,82 @@ def _unproven(loaded: Loaded, judged: Judged) -> list[UUID]:
     return [app_id for app_id, app in loaded.apps.items() if not app.is_fresh and app_id not in moving]
 
 
+class _App(msgspec.Struct, eq=False):
+    """An app while its units are judged; `number` is its place, from 1, among those of which something is appended."""
+
+    loaded: LoadedApp
+    judge: Judge
+    number: int = 0
+
+
 class _Deciding:
     """One pass over a batch's units."""
 
-    def __init__(self, rules: Rules, codec: Codec, loaded: Loaded, lost: set[Fence], now: datetime) -> None:
+    def __init__(self, rules: Rules, codec: Codec, loaded: Loaded, now: datetime) -> None:
         self._codec = codec
-        self._lost = lost
-        self._judges = {app_id: Judge(rules, app_id, app.head, app.streams, now) for app_id, app in loaded.apps.items()}
-        self._loaded = loaded
-        self._numbers: dict[UUID, int] = {}
-        self._columns = EventColumns()
-        self._judged = Judged(Batch(events=self._columns), [], [], [])
+        self._spent: set[Fence] = set()
+        self._repeated = loaded.repeated
+        self._apps = {app_id: _App(app, Judge(rules, app_id, app.head, app.streams, now)) for app_id, app in loaded.apps.items()}
+        self._app_id, self._app = next(iter(self._apps.items()))
+        self._moving: list[tuple[UUID, _App]] = []
+        self._judged = Judged(Batch(), [], [], [])
         self.size = 0
 
     def take(self, item: Pending) -> None:
         """Judge one unit; if accepted, add it to the batch."""
         unit = item.unit
-        key = None if unit.idempotency_key is None else (unit.app_id, unit.idempotency_key)
-        known = None if key is None else self._loaded.repeated.get(key)
-        verdict = self._verdict(unit) if known is None else known
+        if unit.app_id is not self._app_id:  # mostly it is, and hashing a UUID is not cheap
+            self._app_id, self._app = unit.app_id, self._apps[unit.app_id]
+        verdict = self._verdict(self._app, unit) if unit.idempotency_key is None else self._once(self._app, unit, unit.idempotency_key)
         self._judged.verdicts.append((item, verdict))
-        if key is not None and known is None and verdict and not isinstance(verdict, PiCloudError):
-            self._loaded.repeated[key] = verdict
-            self._judged.batch.keys.append(KeyRow(unit.app_id, key[1], verdict[0].position, verdict[-1].position, verdict[0].recorded_at))
 
     def finish(self, left: Sequence[Pending]) -> Judged:
         """The batch that was taken."""
-        batch = self._judged.batch
-        for app_id in self._numbers:
-            app, judge = self._loaded.apps[app_id], self._judges[app_id]
-            batch.heads.append(HeadMove(app_id, app.head.position, app.head.epoch, judge.position, judge.recorded_at))
-            self._judged.moving.append(app.states)
-        self._judged.left = left
-        return self._judged
+        judged, batch = self._judged, self._judged.batch
+        for app_id, app in self._moving:
+            head = app.loaded.head
+            batch.heads.append(HeadMove(app_id, head.position, head.epoch, app.judge.position, app.judge.recorded_at))
+            judged.moving.append(app.loaded.states)
+        columns, events = batch.events, judged.events
+        columns.position = [recorded.position for recorded in events]
+        columns.stream = [recorded.stream for recorded in events]
+        columns.version = [recorded.version for recorded in events]
+        columns.topic = [recorded.event.TOPIC for recorded in events]
+        judged.left = left
+        return judged
 
-    def _verdict(self, unit: Unit) -> Verdict:
-        judge = self._judges[unit.app_id]
+    def _once(self, app: _App, unit: Unit, key: str) -> Verdict:
+        """A unit with an idempotency key: its verdict, or that of the one before it."""
+        known = self._repeated.get((unit.app_id, key))
+        verdict = self._verdict(app, unit) if known is None else known
+        if known is None and verdict and not isinstance(verdict, PiCloudError):
+            self._repeated[unit.app_id, key] = verdict
+            self._judged.batch.keys.append(KeyRow(unit.app_id, key, verdict[0].position, verdict[-1].position, verdict[0].recorded_at))
+        return verdict
+
+    def _verdict(self, app: _App, unit: Unit) -> Verdict:
         try:
-            self._check_fence(unit)
-            events = judge.judge(unit)
+            if unit.fence is not None:
+                self._check_fence(unit.fence)
+            events = app.judge.judge(unit)
             states = self._encode(events)
-            metadata = encode_metadata(unit.metadata) if events else ""
+            metadata = encode_metadata(unit.metadata)
         except PiCloudError as error:
             return error
         except Exception:  # a decider's own bug must refuse its unit, not end the only writer
             log.exception("unit_could_not_be_judged", app_id=str(unit.app_id), unit_id=str(unit.unit_id))
             return PiCloudError("the change could not be judged")
-        judge.accept(events)
+        app.judge.accept(events)
         if unit.fence is not None:
             self._judged.batch.fences.append(FenceRow(unit.app_id, unit.fence.execution_id, unit.fence.token))
             # A claim is spent by its first outcome; a second unit under it is a zombie's.
-            self._lost.add(unit.fence)
+            self._spent.add(unit.fence)
         if events:
-            self._append(unit, events, states, metadata)
+            self._append(app, unit, events, states, metadata)
         return events
 
-    def _check_fence(self, unit: Unit) -> None:
-        if unit.fence is not None and unit.fence in self._lost:
+    def _check_fence(self, fence: Fence) -> None:
+        if fence in self._spent:
             raise FenceLost
 
     def _encode(self, events: Sequence[Recorded]) -> list[bytes]:
@@ -203,17 +222,14 @@ class _Deciding:
         self.size += size
         return states
 
-    def _append(self, unit: Unit, events: Sequence[Recorded], states: Sequence[bytes], metadata: str) -> None:
-        number = self._numbers.setdefault(unit.app_id, len(self._numbers) + 1)
-        columns = self._columns
-        for recorded, state in zip(events, states, strict=True):
-            columns.head.append(number)
-            columns.position.append(recorded.position)
-            columns.stream.append(recorded.stream)
-            columns.version.append(recorded.version)
-            columns.topic.append(recorded.event.TOPIC)
-            columns.state.append(state)
-            columns.metadata.append(metadata)
-        if self._judged.batch.first_unit is None:
-            self._judged.batch.first_unit = unit.unit_id
+    def _append(self, app: _App, unit: Unit, events: Sequence[Recorded], states: Sequence[bytes], metadata: str) -> None:
+        batch = self._judged.batch
+        if not app.number:
+            self._moving.append((unit.app_id, app))
+            app.number = len(self._moving)
+        if batch.first_unit is None:
+            batch.first_unit = unit.unit_id
         self._judged.events.extend(events)
+        batch.events.state.extend(states)
+        batch.events.head.extend([app.number] * len(events))
+        batch.events.metadata.extend([metadata] * len(events))

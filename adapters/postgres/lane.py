@@ -29,6 +29,7 @@ LOOK_UP_FOR_S: Final = 30.0
 _RECONNECT_PAUSE_S: Final = 0.1
 _LOCK_TIMEOUT: Final = "3s"
 _REFUSED: Final = "PC001"
+_TURNS: Final = 0x7475726E  # "turn": the class of our advisory locks that are turns
 
 Counts = dict[str, int]
 
@@ -54,6 +55,7 @@ class Lane:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: asyncpg.Connection | None = None
+        self._turn: UUID | None = None
         self.looked_up = 0
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
@@ -66,53 +68,32 @@ class Lane:
         Raises Stale, NotCommitted, OutcomeUnknown when the database stayed away too long to ask, and asyncpg.PostgresError for whatever else PostgreSQL
         refuses; then nothing was committed.
         """
-        if len(batch.stages) > 1:
-            await (await self._open()).execute("BEGIN")
-            return await self.commit_held(batch)
         connection = await self._open()
+        if len(batch.stages) > 1:
+            return await self._commit_stages(connection, batch)
         try:
             return _done(batch, await _run(connection, compose(batch)))
         except LOST:
             return await self._look_up(batch)
 
-    async def hold(self, app_id: UUID) -> Head:
-        """Begin a transaction that holds an app's head. Finish it with `commit_held` or `roll_back`; when this raises, there is nothing to finish."""
-        connection = await self._open()
-        try:
-            await connection.execute("BEGIN")
-            rows = await connection.fetch(_SQL["lock_head"], app_id)
-            if not rows:
-                await connection.execute(_SQL["ensure_heads"], [app_id])
-                rows = await connection.fetch(_SQL["lock_head"], app_id)
-        except BaseException:
-            await self.roll_back()
-            raise
+    async def take_turn(self, app_id: UUID) -> Head:
+        """Wait until it is this lane's turn to write to an app; returns its head. Raises what asyncpg raises. A lost connection gives the turn up."""
+        rows = await self.fetch(_SQL["take_turn"], _TURNS, _turn_of(app_id), app_id)
+        self._turn = app_id
+        if not rows:
+            await self.fetch(_SQL["ensure_heads"], [app_id])
+            rows = await self.fetch(_SQL["heads"], [app_id])
         return head_from(rows[0])
 
-    async def commit_held(self, batch: Batch) -> Done:
-        """Commit a batch of any number of stages in the transaction that has begun. Raises as `commit`; the transaction is over either way."""
-        connection = await self._open()
-        try:
-            done = _done(batch, await _run(connection, compose(batch)))
-            for statement in (statement for stage in batch.stages[1:] for statement in stage):
-                rows = await connection.fetch(statement.sql, *statement.args)
-                if statement.counted is not None:
-                    done.counts[statement.counted] = done.counts.get(statement.counted, 0) + len(rows)
-        except LOST as error:
-            self.terminate()
-            raise NotCommitted from error
-        except BaseException:
-            await self.roll_back()
-            raise
-        return await self._finish(connection, batch, done)
+    async def end_turn(self) -> None:
+        """Give the turn to the next in line, unless it was lost with a connection."""
+        if self._turn is not None:
+            app_id, self._turn = self._turn, None
+            await self.fetch(_SQL["end_turn"], _TURNS, _turn_of(app_id))
 
-    async def roll_back(self) -> None:
-        """End the transaction that has begun without a trace; losing the connection does so too."""
-        if self._connection is not None and not self._connection.is_closed():
-            try:
-                await self._connection.execute("ROLLBACK")
-            except (*LOST, asyncpg.PostgresError):
-                self.terminate()
+    async def wait_for_head(self, app_id: UUID) -> Head:
+        """An app's head, once nobody holds it. Raises asyncpg.LockNotAvailableError when that takes too long."""
+        return head_from((await self.fetch(_SQL["lock_head"], app_id))[0])
 
     async def close(self) -> None:
         """Close the connection."""
@@ -123,26 +104,44 @@ class Lane:
 
     def terminate(self) -> None:
         """Drop the connection without a word."""
+        self._turn = None
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def _open(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
+            self._turn = None
             self._connection = await connect(self._dsn, lock_timeout=_LOCK_TIMEOUT)
         return self._connection
 
-    async def _finish(self, connection: asyncpg.Connection, batch: Batch, done: Done) -> Done:
+    async def _commit_stages(self, connection: asyncpg.Connection, batch: Batch) -> Done:
+        try:
+            await connection.execute("BEGIN")
+            done = _done(batch, await _run(connection, compose(batch)))
+            for statement in (statement for stage in batch.stages[1:] for statement in stage):
+                rows = await connection.fetch(statement.sql, *statement.args)
+                if statement.counted is not None:
+                    done.counts[statement.counted] = done.counts.get(statement.counted, 0) + len(rows)
+        except LOST as error:
+            self.terminate()
+            raise NotCommitted from error
+        except BaseException:
+            await self._roll_back(connection)
+            raise
         try:
             status = await connection.execute("COMMIT")
         except LOST:
             return await self._look_up(batch)
-        except BaseException:
-            await self.roll_back()
-            raise
         if status != "COMMIT":  # PostgreSQL answers ROLLBACK, and no error, to the COMMIT of a transaction that has failed
             raise NotCommitted(status)
         return done
+
+    async def _roll_back(self, connection: asyncpg.Connection) -> None:
+        try:
+            await connection.execute("ROLLBACK")
+        except (*LOST, asyncpg.PostgresError):
+            self.terminate()
 
     async def _look_up(self, batch: Batch) -> Done:
         """Whether a batch whose answer was lost was committed. Each count is then taken as 1, enough to wake whoever waits for more."""
@@ -175,6 +174,11 @@ class Lane:
 def head_from(row: asyncpg.Record) -> Head:
     """A head from a row with its columns."""
     return Head(position=row["position"], epoch=row["epoch"], last_recorded_at=row["last_recorded_at"], closed=row["closed"])
+
+
+def _turn_of(app_id: UUID) -> int:
+    """The advisory lock of an app's turn; apps that share one only wait for each other a little."""
+    return int.from_bytes(app_id.bytes[-4:], signed=True)
 
 
 async def _run(connection: asyncpg.Connection, statement: Statement) -> Any:

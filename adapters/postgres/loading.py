@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -53,8 +53,8 @@ class Loaded(msgspec.Struct, eq=False):
 
     def guesses_hold(self, events: Iterable[Recorded]) -> bool:
         """Whether the batch begins every stream that was taken for empty: then its insert is the proof, because it fails where there is one."""
-        guessed = {(app_id, name) for app_id, app in self.apps.items() for name in app.guessed}
-        return not guessed or guessed <= {(recorded.app_id, recorded.stream) for recorded in events if recorded.version == 1}
+        guessed = sum([len(app.guessed) for app in self.apps.values()])
+        return not guessed or guessed == sum(recorded.version == 1 and recorded.stream in self.apps[recorded.app_id].guessed for recorded in events)
 
 
 class Loading:
@@ -68,16 +68,20 @@ class Loading:
     async def load(self, lane: Lane, pending: Sequence[Pending], *, may_guess: bool) -> Loaded:
         """Heads, streams and repeated keys of a batch. Streams that are not known are taken for empty when nearly all such have been of late, and may be."""
         loaded = Loaded({}, {})
+        keys: set[tuple[UUID, str]] = set()
+        app_id, app = None, None
         for item in pending:
-            app = loaded.apps.get(item.unit.app_id)
-            if app is None:
-                app = loaded.apps[item.unit.app_id] = LoadedApp(self._cache.app(item.unit.app_id))
+            unit = item.unit
+            if app is None or unit.app_id is not app_id:
+                app_id, app = unit.app_id, self._app(loaded, unit.app_id)
             app.names |= item.streams
+            if unit.idempotency_key is not None:
+                keys.add((unit.app_id, unit.idempotency_key))
         may_guess = may_guess and self._absent_in_a_row >= _ABSENT_BEFORE_GUESSING and all(item.may_be_new for item in pending)
         while missing := self._take_known(loaded, may_guess=may_guess):
             await self._read(lane, missing, loaded)
-        # After the streams: a repetition of what was committed in between is recognised, not refused for what it did itself.
-        loaded.repeated = await self._repeated(lane, pending)
+        if keys:  # after the streams: a repetition of what was committed in between is recognised, not refused for what it did itself
+            loaded.repeated = await self._repeated(lane, keys)
         return loaded
 
     def guessed_wrong(self) -> None:
@@ -96,6 +100,12 @@ class Loading:
         """Those of these fences that hold."""
         columns = ([app_id for app_id, _ in fences], [fence.execution_id for _, fence in fences], [fence.token for _, fence in fences])
         return {Fence(row["id"], row["fence"]) for row in await lane.fetch(_SQL["held_fences"], *columns)}
+
+    def _app(self, loaded: Loaded, app_id: UUID) -> LoadedApp:
+        app = loaded.apps.get(app_id)
+        if app is None:
+            app = loaded.apps[app_id] = LoadedApp(self._cache.app(app_id))
+        return app
 
     def _take_known(self, loaded: Loaded, *, may_guess: bool) -> list[tuple[UUID, str]]:
         """Take what the cache knows; what is left must be read."""
@@ -148,10 +158,7 @@ class Loading:
         self._cache.remember(states, row["stream"], stream, size)
         return stream
 
-    async def _repeated(self, lane: Lane, pending: Sequence[Pending]) -> Repeated:
-        keys = {(item.unit.app_id, item.unit.idempotency_key) for item in pending if item.unit.idempotency_key is not None}
-        if not keys:
-            return {}
+    async def _repeated(self, lane: Lane, keys: Collection[tuple[UUID, str]]) -> Repeated:
         found: defaultdict[tuple[UUID, str], list[Recorded]] = defaultdict(list)
         for row in await lane.fetch(_SQL["find_unit_keys"], [app_id for app_id, _ in keys], [key for _, key in keys]):
             found[row["app_id"], row["key"]].append(recorded_from(row, row["app_id"], self._decode))

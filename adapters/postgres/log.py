@@ -13,9 +13,11 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
+from adapters.postgres.batch import HeadMove
 from adapters.postgres.connect import LOST, is_servers_fault, unavailable
 from adapters.postgres.filters import EventFilter, filtered_read
-from adapters.postgres.judging import Codec, Judging, Project
+from adapters.postgres.hints import MAX_APPS, encode_hint
+from adapters.postgres.judging import Codec, Judged, Judging, Project
 from adapters.postgres.lane import Counts
 from adapters.postgres.rows import recorded_from
 from adapters.postgres.wakeups import Wakeups
@@ -161,16 +163,19 @@ async def open_log(
     wakeups = Wakeups(sender)
     listeners: list[Listener] = []
 
-    def committed(events: Sequence[Recorded], counts: Counts) -> None:
-        for app_id, position in {recorded.app_id: recorded.position for recorded in events}.items():
-            wakeups.advance(app_id, position)
+    def committed(judged: Judged, counts: Counts) -> None:
+        for move in judged.batch.heads:
+            wakeups.advance(move.app_id, move.next)
         for listener in listeners:
             try:
-                listener(events, counts)
+                listener(judged.events, counts)
             except Exception:  # what is committed stays committed, whoever stumbles over it
                 log.exception("commit_listener_failed", listener=repr(listener))
 
-    writer = Writer(dsn, Judging(rules, codec, project, clock, sender), committed)
+    def hint(moves: Sequence[HeadMove]) -> str:
+        return "" if wakeups.alone else encode_hint(sender, [(move.app_id, move.next) for move in moves[:MAX_APPS]])
+
+    writer = Writer(dsn, Judging(rules, codec, project, clock, hint), committed)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wakeups.run, dsn, poll_s)
         async with anyio.create_task_group() as writing:

@@ -4,6 +4,12 @@ INSERT INTO log_head (app_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
 -- name: lock_head
 SELECT position, epoch, last_recorded_at, closed FROM log_head WHERE app_id = $1 FOR UPDATE
 
+-- name: take_turn
+SELECT position, epoch, last_recorded_at, closed FROM picloud_take_turn($1, $2, $3)
+
+-- name: end_turn
+SELECT pg_advisory_unlock($1, $2)
+
 -- name: close_head
 INSERT INTO log_head AS h (app_id, closed) VALUES ($1, true) ON CONFLICT (app_id) DO UPDATE SET closed = true, epoch = h.epoch + 1 WHERE NOT h.closed
 
@@ -90,6 +96,12 @@ WITH RECURSIVE search (low, high) AS (
     WHERE low < high
 )
 SELECT coalesce(max(low), 0) AS position FROM search WHERE low = high
+
+-- name: notify
+SELECT pg_notify($1, $2)
+
+-- name: tails
+SELECT clock_timestamp() AS now, count(*) AS tails FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1
 
 -- name: changed_heads
 SELECT app_id, position FROM log_head WHERE last_recorded_at >= $1

@@ -11,7 +11,7 @@ import msgspec
 from domain.errors import Invalid, PiCloudError
 from domain.events import Recorded
 from domain.judge import streams_of
-from domain.units import ABSENT, ANY, Unit
+from domain.units import ABSENT, Unit
 from domain.values import check_text
 
 MAX_NAME_BYTES: Final = 2500
@@ -55,9 +55,9 @@ def pending_unit(unit: Unit, wait_s: float) -> Pending:
         _check_name(name, "stream")
     if unit.idempotency_key is not None:
         _check_name(unit.idempotency_key, "idempotency_key")
-    check_text(unit.metadata.actor, "actor")
+    _check_name(unit.metadata.actor, "actor")
     if unit.metadata.request_id is not None:
-        check_text(unit.metadata.request_id, "request_id")
+        _check_name(unit.metadata.request_id, "request_id")
     if unit.fence is not None and not 0 <= unit.fence.token <= _MAX_TOKEN:
         raise Invalid("fence: not a token that was ever handed out", field="fence")
     loop = asyncio.get_running_loop()
@@ -71,14 +71,17 @@ def refuse(pending: Iterable[Pending], error: Callable[[], PiCloudError]) -> Non
 
 
 def _check_name(name: str, field: str) -> None:
+    if len(name) <= MAX_NAME_BYTES and name.isascii() and "\x00" not in name:
+        return
     check_text(name, field)
-    if len(name) > MAX_NAME_BYTES or len(name.encode()) > MAX_NAME_BYTES:
+    if len(name.encode()) > MAX_NAME_BYTES:
         raise Invalid(f"{field}: {len(name.encode())} bytes, at most {MAX_NAME_BYTES} are accepted", field=field)
 
 
 def _may_be_new(unit: Unit) -> bool:
-    if any(change.expect not in {ANY, ABSENT} for change in unit.changes):
-        return False
+    for change in unit.changes:
+        if change.expect > ABSENT:
+            return False
     if not unit.reads:
         return True
     changed = {change.effect.stream for change in unit.changes}

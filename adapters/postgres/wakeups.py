@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from adapters.postgres.connect import LOST, connect
-from adapters.postgres.hints import NOTIFY_CHANNEL, decode_hint
+from adapters.postgres.hints import NOTIFY_CHANNEL, TAIL_NAME, decode_hint, encode_hint
 from domain.statements import load_sql
 
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
@@ -34,10 +34,15 @@ Foreign = Callable[[UUID, int], None]
 
 
 class Wakeups:
-    """The newest known position of each app, and those who wait for it to pass theirs. `sender` is this process in hints."""
+    """The newest known position of each app, and those who wait for it to pass theirs.
+
+    `sender` is this process in hints. `alone`: no other process listens now, so nobody needs any; whoever begins to listen says so with a hint of its own.
+    """
 
     def __init__(self, sender: str) -> None:
+        self.alone = False
         self._sender = sender
+        self._heard = 0
         self._positions: dict[UUID, int] = {}
         self._waiters: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._foreign: list[Foreign] = []
@@ -81,30 +86,40 @@ class Wakeups:
                 await anyio.sleep(poll_s)
 
     async def _follow(self, dsn: str, poll_s: float) -> None:
-        connection = await connect(dsn)
+        self.alone = False
+        connection = await connect(dsn, application_name=TAIL_NAME)
         try:
             await connection.add_listener(NOTIFY_CHANNEL, self._hinted)
+            await connection.execute(_SQL["notify"], NOTIFY_CHANNEL, encode_hint(self._sender, ()))
             while True:
                 since = _EVER
                 for _ in range(_SWEEP_EVERY):
                     since = await self._poll(connection, since)
                     await anyio.sleep(poll_s * (0.75 + 0.5 * random.random()))  # noqa: S311  # jitter, so that processes do not poll in step
         finally:
+            self.alone = False
             connection.terminate()
 
     async def _poll(self, connection: asyncpg.Connection, since: datetime) -> datetime:
-        """Take note of heads with events since a time; returns the time to ask for next."""
-        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        for row in await connection.fetch(_SQL["changed_heads"], since):
-            self._seen(row["app_id"], row["position"])
+        """Take note of heads with events since a time, and of whether there are other processes; returns the time to ask for next."""
+        heard = self._heard
+        row = await connection.fetchrow(_SQL["tails"], TAIL_NAME)
+        assert row is not None
+        for changed in await connection.fetch(_SQL["changed_heads"], since):
+            self._seen(changed["app_id"], changed["position"])
+        self.alone = row["tails"] == 1 and heard == self._heard
+        now: datetime = row["now"]
         return now - _OVERLAP
 
     def _hinted(self, connection: Any, pid: int, channel: str, payload: Any) -> None:
         del connection, pid, channel
         sender, heads = decode_hint(payload)
-        if sender != self._sender:  # our own commits are known when they are settled
-            for app_id, position in heads:
-                self._seen(app_id, position)
+        if sender == self._sender:
+            return  # our own commits are known when they are settled
+        self._heard += 1
+        self.alone = False
+        for app_id, position in heads:
+            self._seen(app_id, position)
 
     def _seen(self, app_id: UUID, position: int) -> None:
         if self.advance(app_id, position):

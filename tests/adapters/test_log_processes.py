@@ -153,7 +153,7 @@ async def test_a_guess_is_not_believed_where_nothing_is_appended(dsn: str) -> No
 
 
 async def test_many_apps_in_one_batch_while_others_move(dsn: str) -> None:
-    """A batch of many apps of which some are held or moved: those are finished on their own, the rest at once."""
+    """A batch of many apps of which some have been moved: those are finished on their own, the rest at once."""
     apps = [uuid7() for _ in range(20)]
     async with open_test_logs(dsn, 2) as logs:
         for round_ in range(4):
