@@ -40,7 +40,9 @@ from runtime.executor import Invocation
 KEY_LIVES_FOR: Final = timedelta(hours=24)
 MAX_KEY_CHARS: Final = 256
 MAX_QUEUED_BODY_BYTES: Final = 2 * 1024 * 1024
-_LOOK_EVERY_S: Final = 1.0
+_LOOK_EVERY_S: Final = 10.0
+"""Commits here, hints from other processes and their polled heads wake a waiter; this is for what all three have missed."""
+MAX_WAITING: Final = 1000
 _POLL_KEY: Final = "poll"
 _TOKEN_BYTES: Final = 16 + 32
 
@@ -126,6 +128,8 @@ class Requests:
 
     async def wait(self, app_id: UUID, execution_id: UUID, seconds: float) -> Recorded | None:
         """The final event of an accepted request, or None when it has none within so many seconds. Whoever runs it, in this process or another."""
+        if len(self._waiting) >= MAX_WAITING:
+            return None
         waiting = self._waiting.setdefault(execution_id, _Waiting(app_id))
         waiting.users += 1
         try:
@@ -142,6 +146,11 @@ class Requests:
             if not waiting.users:
                 del self._waiting[execution_id]
         return None
+
+    @property
+    def waiting(self) -> int:
+        """Executions that somebody here waits for."""
+        return len(self._waiting)
 
     async def _outcome_if_there(self, app_id: UUID, execution_id: UUID) -> Recorded | None:
         """None while the database is away, too: the request was accepted, and its caller waits as long as was asked for."""

@@ -73,7 +73,7 @@ class DataPlane:
         if match.route.dispatch_mode == "sync":
             await self._run(scope, receive, send, view, script, request, principal, kind="http")
         else:
-            await answer_queued(self._platform, scope, send, view.app_id, match.route, script, request, principal)
+            await answer_queued(self._platform, scope, receive, send, view, match.route, request, principal)
 
     async def _execute(self, scope: Scope, receive: Receive, send: Send, rest: str) -> None:
         """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final, Literal
 from uuid import UUID
 
+import anyio
 import msgspec
 
 from domain.authz import Principal
@@ -24,11 +25,11 @@ from domain.executions import (
 from domain.ids import parse_uuid
 from domain.routing import Route
 from domain.sandbox import Ending, Reply, RunResult
-from projections.control.views import ScriptView
+from projections.control.views import AppView
 from runtime.platform import Platform
 from runtime.requests import MAX_QUEUED_BODY_BYTES, Accepted, Incoming, check_key, is_final
 from web.answers import error_of, problem_reply, send_reply
-from web.front import Scope, Send
+from web.front import Receive, Scope, Send
 from web.requests import request_id_of
 from web.security import header
 
@@ -38,9 +39,17 @@ _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,5})(?:$|[,;\s])", re.IGNORECA
 
 
 async def answer_queued(
-    platform: Platform, scope: Scope, send: Send, app_id: UUID, route: Route, script: ScriptView, request: HttpRequest, principal: Principal | None
+    platform: Platform,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    view: AppView,
+    route: Route,
+    request: HttpRequest,
+    principal: Principal | None,
 ) -> None:
     """Accept a request; answer 202, or for a durable route its outcome if that comes in time."""
+    app_id = view.app_id
     if len(request.body) > MAX_QUEUED_BODY_BYTES:
         raise TooLarge(f"queued requests may have a body of at most {MAX_QUEUED_BODY_BYTES} bytes", max_body_bytes=MAX_QUEUED_BODY_BYTES)
     key = header(scope, b"idempotency-key")
@@ -54,7 +63,7 @@ async def answer_queued(
     )
     mode: Literal["async", "durable"] = "async" if route.dispatch_mode == "async" else "durable"
     accepted = await _accept(platform, incoming, mode)
-    outcome = None if mode == "async" else await _await_outcome(platform, scope, app_id, script, accepted)
+    outcome = None if mode == "async" else await _await_outcome(platform, scope, receive, view, route, accepted)
     location = await platform.requests.poll_url(app_id, accepted.execution_id)
     if outcome is None:
         await send_reply(send, _accepted(accepted), accepted.execution_id, ((b"location", location.encode()),))
@@ -99,15 +108,29 @@ async def _accept(platform: Platform, incoming: Incoming, mode: Literal["async",
         raise
 
 
-async def _await_outcome(platform: Platform, scope: Scope, app_id: UUID, script: ScriptView, accepted: Accepted) -> Recorded | None:
+async def _await_outcome(platform: Platform, scope: Scope, receive: Receive, view: AppView, route: Route, accepted: Accepted) -> Recorded | None:
+    """The final event, or None when it does not come in time, when too many are waiting, or when the caller has gone: the execution goes on without him."""
+    app_id = view.app_id
     if accepted.repeated:
         newest = await platform.requests.outcome(app_id, accepted.execution_id)
         if newest is None or not is_final(newest.event):
             raise Conflict("the first request with this Idempotency-Key is still in flight", code="in_flight", execution_id=str(accepted.execution_id))
         return newest
     prefer = _WAIT.search(header(scope, b"prefer") or "")
-    seconds = min(float(prefer[1]), _MAX_WAIT_S) if prefer else script.timeout_s + _GRACE_S
-    return await platform.requests.wait(app_id, accepted.execution_id, seconds)
+    seconds = min(float(prefer[1]), _MAX_WAIT_S) if prefer else view.scripts[route.script_id].timeout_s + _GRACE_S
+    outcome: Recorded | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_leave_with_the_caller, receive, tasks.cancel_scope)
+        outcome = await platform.requests.wait(app_id, accepted.execution_id, seconds)
+        tasks.cancel_scope.cancel()
+    return outcome
+
+
+async def _leave_with_the_caller(receive: Receive, waiting: anyio.CancelScope) -> None:
+    """End the wait when the caller hangs up: nobody is there to hear, and whoever waits for nobody would only add up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    waiting.cancel()
 
 
 def _accepted(accepted: Accepted) -> Reply:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -115,6 +117,21 @@ async def test_an_idempotency_key_stands_for_one_request(site: Site) -> None:
     await finished(site, first)
     await site.app.drained()
     assert await site.app.kv("n") == {"runs": 1}
+
+
+async def test_nobody_waits_for_a_durable_caller_who_has_gone(site: Site, served: Served) -> None:
+    path = await site.at("/d", SLOW, "durable", timeout_s=30)
+    where = urlsplit(served.url)
+    requests = served.platform.requests
+
+    async def waiting() -> int:
+        return requests.waiting
+
+    with socket.create_connection((where.hostname, where.port)) as caller:
+        caller.sendall(f"POST {path} HTTP/1.1\r\nhost: {site.app.host}\r\nprefer: wait=300\r\ncontent-length: 0\r\n\r\n".encode())
+        await eventually(waiting, lambda count: count == 1)
+    await eventually(waiting, lambda count: count == 0)
+    assert [type(event.event) for event in await site.app.expect(ExecutionSucceeded)] == [ExecutionSucceeded]
 
 
 async def test_a_durable_repetition_gets_the_first_answer_or_409(site: Site) -> None:
