@@ -19,6 +19,8 @@ _ANSWER_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + 5.0
 _SERVER_SETTINGS: Final = {
     "application_name": "picloud",
     "plan_cache_mode": "force_generic_plan",
+    # A generic plan that was made while a table was empty would scan it whole until the next ANALYZE; every hot statement of ours has its index.
+    "enable_seqscan": "off",
     "jit": "off",
     "timezone": "UTC",
     "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
