@@ -17,7 +17,6 @@ class Welcome:
         self._embedded = embedded
         self._quiet = quiet
         self._first: FirstOwner | None = None
-        self._password: str | None = None
 
     async def prepare(self, platform: Platform) -> None:
         """The first owner and the first app, if there is nobody yet."""
@@ -32,9 +31,14 @@ class Welcome:
 
     def _announce(self, owner: FirstOwner) -> None:
         """A generated password is shown at once, before the user exists: whoever dies in between has lost nothing."""
-        self._password = owner.password
         if owner.password is not None:
             print(f"\n  The first owner is {owner.username!r} with the password {owner.password}\n  It is shown this once.\n", flush=True)
+
+    def _login(self) -> str:
+        """What to log in with: the truth at a first start, blanks to fill in at a later one."""
+        if self._first is None:
+            return _login_body("YOUR-NAME", "YOUR-PASSWORD")
+        return _login_body(self._first.username, self._first.password or "'\"$PICLOUD_ADMIN_PASSWORD\"'")
 
     def _lines(self, platform: Platform) -> list[str]:
         settings = self._settings
@@ -49,8 +53,7 @@ class Welcome:
         ]
         if "web" not in settings.process.roles:
             return lines
-        password = self._password or ("'\"$PICLOUD_ADMIN_PASSWORD\"'" if settings.admin.password else "…")
-        login = f'{{"username": "{settings.admin.username}", "password": "{password}"}}'
+        login = self._login()
         return [
             *lines,
             "",
@@ -61,6 +64,10 @@ class Welcome:
             "",
             "Ctrl-C stops it; the data stays.",
         ]
+
+
+def _login_body(username: str, password: str) -> str:
+    return f'{{"username": "{username}", "password": "{password}"}}'
 
 
 def _reachable(host: str) -> str:
