@@ -15,7 +15,7 @@ from domain.clock import Clock
 from domain.events import Event, Metadata, Recorded
 from domain.executions import MAX_DEPTH, ExecutionDeadLettered, HttpRequest, HttpRequestAccepted, SkipReason
 from domain.ports import Appender
-from domain.sandbox import RunResult
+from domain.sandbox import RunResult, ScriptError
 from domain.scripts import Ceiling
 from domain.triggers import Trigger
 from domain.units import Change, Unit
@@ -38,6 +38,10 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     cause: Recorded
     before: Event | None
     trigger: Trigger | None
+
+
+class _ScriptDeleted(Exception):
+    """The script was deleted while its run waited for a seat."""
 
 
 class Dispatcher:
@@ -71,16 +75,22 @@ class Dispatcher:
             attempt = _attempt(work.claim, started_at, duration_s * 1000, script.version)
             return settle(attempt, terms, result, self._clock(), _draw())
 
-        return call, await self._executor.execute(call, outcome, work.claim.fence)
+        async def seated() -> None:
+            if script.id not in (await self._directory.view(work.claim.app_id)).scripts:
+                raise _ScriptDeleted
 
-    async def lose(self, work: Work) -> None:
-        """Record that the worker of a row is lost, which spends an attempt. Raises FenceLost when it was not lost after all."""
+        try:
+            return call, await self._executor.execute(call, outcome, work.claim.fence, seated)
+        except _ScriptDeleted:
+            await self._skip(work, "script_deleted", depth)
+            return None
+
+    async def lose(self, work: Work, error: ScriptError = WORKER_LOST) -> None:
+        """Record that the platform did not get a row run, which spends an attempt: its worker is lost (FenceLost is raised when it was not), or `error`."""
         now = self._clock()
         attempt = _attempt(work.claim, now, 0.0, 0)
         terms = _terms(work) if work.trigger is not None or work.claim.task.trigger_id is None else None
-        changes = (
-            skip(work.claim.task, "trigger_deleted") if terms is None else settle_failure(attempt, terms, "worker_lost", WORKER_LOST, now, _draw())
-        )  # jitter
+        changes = skip(work.claim.task, "trigger_deleted") if terms is None else settle_failure(attempt, terms, "worker_lost", error, now, _draw())  # jitter
         await self._append(work, changes, _depth(work))
 
     async def _principal(self, work: Work) -> Principal | None:

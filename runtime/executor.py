@@ -6,7 +6,7 @@ A re-run is unseen by the script's author: same execution id, seed and versions,
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from secrets import token_hex
@@ -89,6 +89,14 @@ def no_outcome(result: RunResult, started_at: datetime, duration_s: float) -> Se
     return ()
 
 
+Seated = Callable[[], Awaitable[None]]
+"""Called when a run has its seat, perhaps long after it was asked for; what it raises ends the execution without a run and without a commit."""
+
+
+async def anyway() -> None:
+    """Nothing can have made the run needless."""
+
+
 class Executor:
     """Runs invocations, `seats` of them at once."""
 
@@ -102,14 +110,14 @@ class Executor:
         self.shares = Shares(seats)
         self._modules: dict[tuple[UUID, int, tuple[tuple[str, int], ...]], tuple[Source, ...]] = {}
 
-    async def execute(self, call: Invocation, outcome: OutcomeChanges = no_outcome, fence: Fence | None = None) -> Outcome:
+    async def execute(self, call: Invocation, outcome: OutcomeChanges = no_outcome, fence: Fence | None = None, seated: Seated = anyway) -> Outcome:
         """Run to an ending and commit it.
 
-        The script's own failures are endings, not exceptions. Raises Overloaded when a synchronous run gets no seat within its time limit, and FenceLost,
-        LogClosed, Unavailable or OutcomeUnknown when the outcome could not be committed; nothing of the execution has happened then (or, for
-        OutcomeUnknown, nobody knows yet).
+        The script's own failures are endings, not exceptions. Raises what `seated` raises, Overloaded when a synchronous run has waited for seats as long as
+        its time limit, and FenceLost, LogClosed, Unavailable or OutcomeUnknown when the outcome could not be committed; nothing of the execution has
+        happened then (or, for OutcomeUnknown, nobody knows yet).
         """
-        return await _Execution(self, call, outcome, fence).finish()
+        return await _Execution(self, call, outcome, fence, seated).finish()
 
     async def modules_of(self, view: AppView, script: ScriptView) -> tuple[Source, ...]:
         """The modules that a script needs, in load order. Worked out once for each combination of versions, in a thread: parsing is slow."""
@@ -138,11 +146,12 @@ class _Run(msgspec.Struct, frozen=True):
 class _Execution:
     """One execution from its first run to its ending."""
 
-    def __init__(self, executor: Executor, call: Invocation, outcome: OutcomeChanges, fence: Fence | None) -> None:
+    def __init__(self, executor: Executor, call: Invocation, outcome: OutcomeChanges, fence: Fence | None, seated: Seated) -> None:
         self._executor = executor
         self._call = call
         self._outcome = outcome
         self._fence = fence
+        self._on_seated = seated
         self._started_at = executor.clock()
         self._began = time.perf_counter()
         self._idle_s = 0.0
@@ -224,6 +233,7 @@ class _Execution:
             result = RunResult(ending="invalid", error=ScriptError(type="ImportError", message=error.detail))
             return _Run(result, (), access, host)
         async with self._seated():
+            await self._on_seated()
             job = Job(
                 app_id=call.view.app_id,
                 script=Source(call.script.name, call.script.source),
@@ -244,9 +254,13 @@ class _Execution:
 
     @asynccontextmanager
     async def _seated(self) -> AsyncIterator[None]:
-        """Have a seat in the sandbox. Raises Overloaded for a caller who has waited as long as the script may run."""
-        waiting = anyio.CancelScope(deadline=anyio.current_time() + self._call.timeout_s if self._fence is None else float("inf"))
-        seat = self._executor.shares.seat(self._call.view.app_id)
+        """Have a seat in the sandbox. Raises Overloaded for a caller who has waited, over all runs, as long as the script may run.
+
+        Who has a seat has a worker and a thread, too: there are as many of each, so there is nothing more to wait for.
+        """
+        queued = self._fence is not None
+        waiting = anyio.CancelScope(deadline=float("inf") if queued else anyio.current_time() + self._call.timeout_s - self._idle_s)
+        seat = self._executor.shares.seat(self._call.view.app_id, queued=queued)
         asked = time.perf_counter()
         with waiting:
             await seat.__aenter__()

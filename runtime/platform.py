@@ -44,7 +44,8 @@ from runtime.records import Records, record_of
 from runtime.requests import Requests
 from runtime.settings import Settings
 
-REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 16
+REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
+"""Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
 
 
@@ -115,7 +116,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         records.add(record_of(call, outcome, held.task.source, held.task.trigger_id))
 
     dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)
-    slots = settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT
+    slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
     log.on_commit(lambda events, _: directory.changed(events))
     log.on_commit(reactor.committed)

@@ -19,6 +19,7 @@ from adapters.postgres.log import PgLog
 from domain.errors import FenceLost, LogClosed, OutcomeUnknown, Throttled
 from domain.events import Recorded
 from domain.ports import Reader
+from domain.sandbox import ScriptError
 from projections.outbox.claims import Claim, Claimed, claim, orphans, read_triggers, release, release_all
 from projections.outbox.outbox import OUTBOX_GREW
 from runtime.dispatch import Dispatcher, Work
@@ -29,7 +30,9 @@ _PAUSE_S: Final = 0.2
 _CONTENDED_S: Final = 0.005
 _UNREADABLE_PAUSE_S: Final = 30.0
 _RECLAIM_AT_ONCE: Final = 100
-_FINISH_WITHIN_S: Final = 20.0
+_FINISH_WITHIN_S: Final = 5.0
+_OUR_FAULT: Final = ScriptError(type="InternalError", message="the platform failed to run this execution; its own log says why")
+"""Recorded as `worker_lost`, the one reason of the platform's own, for which durable requests are tried again, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +78,8 @@ class Reactor:
                 with anyio.move_on_after(_idle_s(claimed.next_in_s)):
                     await self._wake.wait()
             self._paused.set()
+            if self._running:
+                log.info("waiting_for_runs", runs=self._running.total(), at_most_s=_FINISH_WITHIN_S)
             with anyio.move_on_after(_FINISH_WITHIN_S):
                 while self._running.total():
                     self._wake = anyio.Event()
@@ -169,7 +174,7 @@ class Reactor:
     async def _fail(self, work: Work) -> None:
         """A fault of ours in running a row must not leave it claimed, nor be tried for ever: it spends an attempt."""
         try:
-            await self._dispatcher.lose(work)
+            await self._dispatcher.lose(work, _OUR_FAULT)
         except FenceLost:
             return
         except Exception:

@@ -1,7 +1,9 @@
 """Seats in the sandbox, given to apps in turn.
 
-The sandbox itself takes runs first come first served, so that one app with many slow scripts could fill its queue for minutes. Here whoever waits is served
-by app: a free seat goes to the waiting app that has the fewest, and among those to the one that was served longest ago.
+A script that loops keeps its seat until its time limit, so no seat is won back from it. Therefore room is left: an app has at most three quarters of the
+seats, all queued runs together have at most three quarters, so that callers who wait find some, and of these one app has at most three quarters again, so
+that the queued runs of others do. Within these bounds a free seat goes to the waiting app that has the fewest, and among those to the one that was served
+longest ago.
 """
 
 from __future__ import annotations
@@ -9,18 +11,30 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from uuid import UUID
 
 import anyio
 
 
+class _Line(NamedTuple):
+    """Whoever waits for the same: an app's queued runs, or its others."""
+
+    app_id: UUID
+    queued: bool
+
+
 class Shares:
-    """`seats` in all."""
+    """`seats` in all. With fewer than two nothing can be left for others, with fewer than three nothing for other apps' queued runs."""
 
     def __init__(self, seats: int) -> None:
         self._free = seats
+        self._per_app = _most_of(seats)
+        self._queued_in_all = _most_of(seats)
+        self.queued_per_app = _most_of(self._queued_in_all)
         self._taken: Counter[UUID] = Counter()
-        self._waiting: OrderedDict[UUID, deque[anyio.Event]] = OrderedDict()
+        self._queued: Counter[UUID] = Counter()
+        self._waiting: OrderedDict[_Line, deque[anyio.Event]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
@@ -28,37 +42,43 @@ class Shares:
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
-    async def seat(self, app_id: UUID) -> AsyncIterator[None]:
-        """Have a seat for an app."""
-        await self._take(app_id)
+    async def seat(self, app_id: UUID, *, queued: bool) -> AsyncIterator[None]:
+        """Have a seat for an app; `queued`: for a run from the outbox, which no caller's patience bounds."""
+        line = _Line(app_id, queued)
+        await self._take(line)
         try:
             yield
         finally:
-            self._leave(app_id)
+            self._leave(line)
 
-    async def _take(self, app_id: UUID) -> None:
-        if self._free:
-            self._grant(app_id)
+    async def _take(self, line: _Line) -> None:
+        # Whoever waits has been refused under the bounds as they are now, so nobody is overtaken.
+        if self._may_have(line):
+            self._grant(line)
             return
         turn = anyio.Event()
-        self._waiting.setdefault(app_id, deque()).append(turn)
+        self._waiting.setdefault(line, deque()).append(turn)
         try:
             await turn.wait()
         except BaseException:  # cancelled: a seat that was granted at the same instant is given on
             if turn.is_set():
-                self._leave(app_id)
+                self._leave(line)
             else:
-                self._give_up(app_id, turn)
+                self._give_up(line, turn)
             raise
 
-    def _leave(self, app_id: UUID) -> None:
+    def _may_have(self, line: _Line) -> bool:
+        if not self._free or self._taken[line.app_id] >= self._per_app:
+            return False
+        return not line.queued or (self._queued[line.app_id] < self.queued_per_app and self._queued.total() < self._queued_in_all)
+
+    def _leave(self, line: _Line) -> None:
         self._free += 1
-        self._taken[app_id] -= 1
-        if not self._taken[app_id]:
-            del self._taken[app_id]
-        if self._waiting:
-            # The order of `_waiting` is that of the last service, and `min` takes the first of equals.
-            following = min(self._waiting, key=lambda app: self._taken[app])
+        _count_down(self._taken, line.app_id)
+        if line.queued:
+            _count_down(self._queued, line.app_id)
+        # One seat may let in several: it can be the one that kept an app, and with it the queued runs of another, at a bound.
+        while following := self._next():
             turn = self._waiting[following].popleft()
             self._waiting.move_to_end(following)
             if not self._waiting[following]:
@@ -66,12 +86,29 @@ class Shares:
             self._grant(following)
             turn.set()
 
-    def _grant(self, app_id: UUID) -> None:
-        self._free -= 1
-        self._taken[app_id] += 1
+    def _next(self) -> _Line | None:
+        # The order of `_waiting` is that of the last service, and `min` takes the first of equals.
+        return min(filter(self._may_have, self._waiting), key=lambda line: self._taken[line.app_id], default=None)
 
-    def _give_up(self, app_id: UUID, turn: anyio.Event) -> None:
-        turns = self._waiting[app_id]
+    def _grant(self, line: _Line) -> None:
+        self._free -= 1
+        self._taken[line.app_id] += 1
+        if line.queued:
+            self._queued[line.app_id] += 1
+
+    def _give_up(self, line: _Line, turn: anyio.Event) -> None:
+        turns = self._waiting[line]
         turns.remove(turn)
         if not turns:
-            del self._waiting[app_id]
+            del self._waiting[line]
+
+
+def _most_of(seats: int) -> int:
+    """All but a quarter, rounded up; at least one."""
+    return max(1, seats * 3 // 4)
+
+
+def _count_down(counter: Counter[UUID], app_id: UUID) -> None:
+    counter[app_id] -= 1
+    if not counter[app_id]:
+        del counter[app_id]

@@ -1,4 +1,4 @@
-"""The sandbox: runs driven from a small pool of threads, host calls awaited on the event loop."""
+"""The sandbox: runs driven from threads, as many as there may be runs, so that none waits behind another; host calls awaited on the event loop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MontySandbox:
     def __init__(self, settings: SandboxSettings, launchers: Launchers) -> None:
         self._settings = settings
         self._launchers = launchers
-        self._threads = Threads(settings.threads, "sandbox")
+        self._threads = Threads(settings.in_flight, "sandbox")
         self._check_thread = Threads(1, "sandbox-check")
         self._checking = anyio.Lock()
         self._permits = anyio.Semaphore(settings.in_flight, fast_acquire=True)

@@ -10,6 +10,7 @@ import msgspec
 MAX_PRINT_BYTES: Final = 64 * 1024
 """Prints of one run; log lines count into `Limits.output_bytes` instead."""
 
+_RUNS_PER_SLOT: Final = 4
 _MIB: Final = 1024 * 1024
 _BASE_ADDRESS_SPACE_BYTES: Final = 512 * _MIB
 """What a worker maps before it has run anything, with room to spare."""
@@ -21,7 +22,7 @@ def cores() -> int:
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`slots` runs advance at once (a thread each), `runs` may hold a worker at once, waiting for quick host calls included; 0 derives them from the cores.
+    """`slots` is how many runs compute at full speed, `runs` how many may hold a worker at once; 0 derives them from the cores.
 
     `max_memory_mib` is the highest memory limit that a job will ask for. `kill_grace_s` is how long a worker may overrun a time limit before it is killed.
     """
@@ -38,14 +39,13 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     harden: bool = True
 
     @property
-    def threads(self) -> int:
-        """Slots as they are."""
-        return self.slots or cores()
-
-    @property
     def in_flight(self) -> int:
-        """Runs that hold a worker at once, never more than there are workers. Two for each thread keep it busy during host calls; more only cost."""
-        return min(self.runs or 2 * self.threads, self.warm_workers)
+        """Runs that hold a worker, and a thread to drive it, at once; never more than there are workers.
+
+        A thread sleeps while its worker computes, and the system shares the cores among workers. So there are several for each core: a run that loops
+        takes a share of a core from the others, and not their turn.
+        """
+        return min(self.runs or _RUNS_PER_SLOT * (self.slots or cores()), self.warm_workers)
 
     @property
     def run_address_space_bytes(self) -> int:

@@ -179,8 +179,18 @@ async def test_cancelling_ends_the_run_at_once(sandbox: MontySandbox) -> None:
     assert await answer(sandbox, "return 1") == 1
 
 
-async def test_cancelling_what_waits_for_a_thread_waits_for_nobody() -> None:
+async def test_runs_that_loop_keep_no_other_waiting() -> None:
     async with open_sandbox(SandboxSettings(slots=1)) as sandbox, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(sandbox.run, job(handler("while True: pass"), timeout_s=30), KvHost())
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(3):
+            assert returned(await sandbox.run(job(handler("return 1"), app_id=OTHER_APP), KvHost())) == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_cancelling_what_waits_for_a_worker_waits_for_nobody() -> None:
+    async with open_sandbox(SandboxSettings(slots=1, runs=1)) as sandbox, anyio.create_task_group() as tasks:
         tasks.start_soon(sandbox.run, job(handler("while True: pass"), timeout_s=30), KvHost())
         await anyio.wait_all_tasks_blocked()
         began = time.perf_counter()
