@@ -193,10 +193,9 @@ def _number(entry: KvSet) -> int | float:
 
 def _add(value: int | float, effect: IncrementKey) -> msgspec.Raw:
     try:
-        total = value + effect.by
-    except OverflowError:
-        total = float("inf")
-    encoded = msgspec.json.encode(total)
+        encoded = msgspec.json.encode(value + effect.by)
+    except (OverflowError, ValueError):  # Python writes no whole number of more than 4300 digits
+        encoded = b"null"
     if encoded == b"null" or len(encoded) > MAX_VALUE_BYTES:
         raise Invalid(f"kv: incrementing {effect.key!r} leaves the range of numbers", field="by")
     return msgspec.Raw(encoded)

@@ -13,6 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from runtime.version import read_version
 from web import system
 from web.admin.registry import admin_router
+from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.core import Core
 from web.front import App, Front
 from web.problems import problem, translate
@@ -28,7 +29,7 @@ def build_app(core: Core, data_plane: App) -> Front:
         route_handlers=[system.router, admin_router()],
         state=State({"core": core}),
         openapi_config=_openapi(),
-        request_max_body_size=max_body_bytes,
+        request_max_body_size=min(max_body_bytes, MAX_CONTROL_BODY_BYTES),
         exception_handlers={Exception: _answer_error},
         logging_config=None,
         debug=False,

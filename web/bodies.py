@@ -1,7 +1,8 @@
 """JSON request bodies: read once, strictly, into a msgspec Struct.
 
 What is not JSON is 400 `malformed`. JSON of another shape is 422 `invalid`, and `field` is its JSON path (`$.limits.memory_mib`). Nothing is converted on the
-way: `"1"` is not a number. NUL, lone surrogates and nesting over 64 levels are refused here, before anything that could stumble over them.
+way: `"1"` is not a number. NUL, lone surrogates and nesting over 64 levels are refused here, before anything that could stumble over them. A long body is read
+in a thread: 2 MiB of JSON can take a second, in which nobody else would be served.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import re
 from typing import Any, Final, TypeVar
 
 import msgspec
+from litestar import Request
 from litestar.dto import AbstractDTO
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
 from domain.errors import Invalid, Malformed
 from domain.values import check_json
+from runtime.offloop import off_loop
 
 T = TypeVar("T")
 
+MAX_CONTROL_BODY_BYTES: Final = 2 * 1024 * 1024
+"""Nothing that the control plane takes is larger than a value of 1 MiB."""
 _MAX_ECHO_CHARS: Final = 200
 _PATH: Final = re.compile(r" - at `([^`]*)`$")
 _NAMED: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
@@ -39,14 +44,30 @@ def decode_body(body: bytes, shape: type[T]) -> T:
         raise _refusal(str(error)) from None
 
 
+class JsonRequest(Request[Any, Any, Any]):
+    """A request whose body is decoded as soon as it is read, because Litestar's decoders cannot wait for a thread."""
+
+    decoded: Any = msgspec.UNSET
+
+    async def body(self) -> bytes:
+        """See the base class. Raises Malformed or Invalid for what the handler's `data` cannot be."""
+        body = await super().body()
+        field = self.route_handler.parsed_data_field
+        if body and field is not None and self.decoded is msgspec.UNSET:
+            self.decoded = await off_loop(len(body), lambda: decode_body(body, field.annotation))
+        return body
+
+
 class JsonBody(AbstractDTO[Any]):
-    """Lets a handler's `data` go through `decode_body`, and OpenAPI show the Struct as it is. The admin router sets it for all handlers."""
+    """Makes what `JsonRequest` decoded a handler's `data`, and lets OpenAPI show the Struct as it is. The admin router sets both for all handlers."""
 
     def decode_bytes(self, value: bytes) -> Any:
         """The handler's `data`."""
-        field = self.asgi_connection.route_handler.parsed_data_field
-        assert field is not None
-        return decode_body(value, field.annotation)
+        del value
+        request = self.asgi_connection
+        assert isinstance(request, JsonRequest)
+        assert request.decoded is not msgspec.UNSET
+        return request.decoded
 
     @classmethod
     def create_for_field_definition(cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None) -> None:

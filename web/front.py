@@ -13,6 +13,7 @@ import structlog
 
 from domain.errors import Malformed, PiCloudError, TooLarge
 from runtime.metrics import Metrics
+from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.paths import canonical_path
 from web.problems import problem, translate
 from web.requests import choose_request_id, request_id_of
@@ -81,7 +82,7 @@ class Front:
         _check_headers(scope, _ONCE_FOR_CONTROL if controls else _ONCE)
         length = header(scope, b"content-length")
         if length is not None:
-            _check_length(length, self._max_body_bytes)
+            _check_length(length, min(self._max_body_bytes, MAX_CONTROL_BODY_BYTES) if controls else self._max_body_bytes)
         return path, controls
 
     def _note(self, scope: Scope, plane: str, status: int, seconds: float, request_id: str) -> None:

@@ -18,6 +18,7 @@ from domain.values import encode_json
 from projections.kv.reads import Collection, Entry, page_collections, page_entries, read_entry
 from runtime.admin.kv_history import KvHistory
 from runtime.admin.writing import Acting, AdminWriter
+from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 
 MAX_VERSION: Final = 2**63 - 1
 
@@ -67,10 +68,11 @@ class KvData:
 
     async def put(self, app_id: UUID, collection: str, key: str, value: Any, ttl_s: float | None, if_version: int | None, acting: Acting) -> Entry:
         """Set a key; `if_version` 0 expects it absent, None expects nothing. Raises Invalid, or Conflict with `expected` and `found`."""
+        encoded = await off_loop(weigh(value, MAX_ON_LOOP_BYTES), lambda: encode_json(value, "value", max_bytes=MAX_VALUE_BYTES))
         effect = SetKey(
             collection=check_collection(collection),
             key=check_key(key),
-            value=msgspec.Raw(encode_json(value, "value", max_bytes=MAX_VALUE_BYTES)),
+            value=msgspec.Raw(encoded),
             ttl_s=check_ttl(ttl_s),
         )
         try:

@@ -110,6 +110,7 @@ class TestIncrement:
         given(value_set(2**63 - 1)).when(incrementing(1)).then(value_set(2**63, "update"))
         given(value_set(1e308)).when(incrementing(1e308)).refused("invalid", "by")
         given(value_set(1.5)).when(incrementing(10**400)).refused("invalid", "by")
+        given(value_set(10**4300 - 1)).when(incrementing(1)).refused("invalid", "by")
 
 
 class TestExpire:

@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 async def owner(dsn: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The owner of an instance that takes bodies of 4 MiB."""
+    """The owner of an instance whose scripts take bodies of 4 MiB."""
     async with open_platform(dsn, msgspec.structs.replace(SETTINGS, http=Http(max_body_bytes=4 * MIB))) as platform:
         await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
         async with serve(build(platform)) as url, httpx.AsyncClient(base_url=url) as client:
@@ -37,9 +37,27 @@ async def test_a_value_has_at_most_a_mebibyte(owner: httpx.AsyncClient, connecti
     path = f"{API}/apps/{app}/kv/c/k"
     async with nothing_changes(connection):
         refused(await owner.put(path, json={"value": "x" * (MIB - 1)}), 422, field="value")
-        refused(await owner.put(path, json={"value": "x" * 5 * MIB}), 413)
+        for size in (2 * MIB, 5 * MIB):
+            assert refused(await owner.put(path, json={"value": "x" * size}), 413, "too_large")["max_body_bytes"] == 2 * MIB
+        refused(await owner.put(path, content=chunks(2 * MIB + 1)), 413, "too_large")
     assert (await owner.put(path, json={"value": "x" * (MIB - 2)})).status_code == 200
     assert len((await owner.get(path)).json()["value"]) == MIB - 2
+
+
+async def chunks(size: int) -> AsyncIterator[bytes]:
+    """A body without a content-length."""
+    for start in range(0, size, 65536):
+        yield b" " * min(65536, size - start)
+
+
+async def test_a_long_body_is_refused_as_a_short_one_is(owner: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
+    path = f"{API}/apps/{await make_app(owner, 'one')}/kv/c/k"
+    many = [0] * 300_000
+    async with nothing_changes(connection):
+        refused(await owner.put(path, json={"value": [*many, "\x00"]}), 422, "invalid", "$.value")
+        refused(await owner.put(path, json={"value": 1, "other": many}), 422, "invalid", "$.other")
+        refused(await owner.put(path, content=b'{"value": [' + b"0," * 300_000), 400, "malformed")
+    assert (await owner.put(path, json={"value": many})).json()["value"] == many
 
 
 async def test_a_source_has_at_most_a_quarter_mebibyte(owner: httpx.AsyncClient, connection: asyncpg.Connection) -> None:

@@ -10,7 +10,7 @@ from litestar.di import Provide
 
 from web.admin import apps, auth, dead_letters, events, executions, kv, routes, scripts, triggers
 from web.admin.call import authenticated, provide_call
-from web.bodies import JsonBody
+from web.bodies import JsonBody, JsonRequest
 
 _PREFIX: Final = "/api/v1/admin"
 
@@ -34,6 +34,7 @@ def admin_router() -> Router:
         path=_PREFIX,
         route_handlers=[auth.router, guarded],
         dependencies={"call": Provide(provide_call)},
+        request_class=JsonRequest,
         dto=JsonBody,
         return_dto=None,
     )
