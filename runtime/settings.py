@@ -113,7 +113,13 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: Annotated[
         int,
-        variable("PICLOUD_SANDBOX_SLOTS", "Scripts that run at one time.", ge=1, le=1024, default="one per core, at most 32"),
+        variable(
+            "PICLOUD_SANDBOX_SLOTS",
+            "Cores' worth of scripts: four times as many runs have a seat at one time, as long as there are warm workers.",
+            ge=1,
+            le=1024,
+            default="one per core, at most 32",
+        ),
     ] = msgspec.field(default_factory=_cores)
     warm_workers: Annotated[int, variable("PICLOUD_SANDBOX_WARM_WORKERS", "Worker processes kept ready; at least the slots.", ge=1, le=4096)] = _WARM_WORKERS
     recycle_runs: Annotated[int, variable("PICLOUD_SANDBOX_RECYCLE_RUNS", "Runs after which a worker is replaced.", ge=1, le=1_000_000)] = 1000

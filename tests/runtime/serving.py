@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.environment import Secret
 from runtime.platform import Platform, open_platform
-from runtime.settings import Admin, Http, Process, Settings
+from runtime.settings import Admin, Http, Process, SandboxSettings, Settings
 from tests.http.conftest import serve
 from tests.runtime.world import App, new_app
 from web.main import build
@@ -21,6 +21,7 @@ SERVED = Settings(
     admin=Admin(username=OWNER["username"], password=Secret(OWNER["password"])),
     http=Http(max_body_bytes=3 * 1024 * 1024),
     process=Process(beat_s=0.2, dead_s=1.0, tail_poll_ms=50),
+    sandbox=SandboxSettings(slots=2),  # tests count seats
 )
 
 
