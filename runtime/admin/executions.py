@@ -21,6 +21,9 @@ from domain.statements import load_sql
 _SQL: Final = load_sql("runtime.admin", "executions.sql")
 
 Status = Literal["queued", "retrying", "succeeded", "failed", "dead_lettered", "skipped", "abandoned"]
+_WALK: Final = 10_000
+"""How many rows of either source a page looks at."""
+
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
 
 
@@ -75,12 +78,17 @@ class Executions:
 
     async def page(
         self, app_id: UUID, *, status: str | None, script_id: UUID | None, trigger_id: UUID | None, before: UUID | None, limit: int
-    ) -> list[Execution]:
-        """Executions, newest first. Raises Invalid for an unknown status."""
+    ) -> tuple[list[Execution], UUID | None]:
+        """Up to `limit` executions, newest first, and the id before which the next page goes on, None after the last.
+
+        A page looks only so far back, so one through a filter may be short, or empty, and still have a next one. Raises Invalid for an unknown status.
+        """
         if status is not None and status not in STATUSES:
             raise Invalid(f"status: expected one of {', '.join(STATUSES)}", field="status")
-        rows = await self._reader.fetch(_SQL["page"], app_id, before, status, script_id, trigger_id, limit)
-        return [Execution(**row) for row in rows]
+        floor = (await self._reader.fetch(_SQL["floor"], app_id, before, _WALK - 1))[0]["execution_id"]
+        rows = await self._reader.fetch(_SQL["page"], app_id, before, status, script_id, trigger_id, limit + 1, floor)
+        found = [Execution(**row) for row in rows[:limit]]
+        return found, found[-1].execution_id if len(rows) > limit else floor
 
     async def get(self, app_id: UUID, execution_id: UUID) -> ExecutionDetail:
         """One execution with its runs. Raises NotFound."""

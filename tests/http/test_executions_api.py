@@ -123,6 +123,32 @@ async def test_executions_are_listed_newest_first_from_both_sources(owner: httpx
     assert cursor == {"cursor": None}
 
 
+async def test_a_page_looks_only_so_far_back(owner: httpx.AsyncClient, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.admin.executions._WALK", 4)
+    app = await make_app(owner, "one")
+    script = await make_script(owner, app)
+    rare, queued = uuid7(), [task(script) for _ in range(3)]
+    ids = [uuid7() for _ in range(9)]
+    for one in queued:
+        await end(core, app, succeeded(one), one.execution_id)
+    records = [run(app, script, execution_id) for execution_id in (*ids, *(one.execution_id for one in queued))]
+    await write(core, run(app, script, rare, outcome="raised", status=None), *records)
+    listing = f"{API}/apps/{app}/executions"
+    for params, wanted, sizes in (
+        ({"status": "failed"}, [rare], [0, 0, 0, 1]),
+        ({}, [*reversed(ids), *(one.execution_id for one in reversed(queued)), rare], [4, 4, 4, 1]),
+    ):
+        found, seen, cursor = [], [], {}
+        while True:
+            page = (await owner.get(listing, params=params | cursor)).json()
+            found += [item["execution_id"] for item in page["items"]]
+            seen.append(len(page["items"]))
+            if page["next_cursor"] is None:
+                break
+            cursor = {"cursor": page["next_cursor"]}
+        assert (found, seen) == ([str(execution_id) for execution_id in wanted], sizes)
+
+
 async def test_one_execution_shows_its_outcome_and_its_runs(owner: httpx.AsyncClient, core: Core) -> None:
     app = await make_app(owner, "one")
     script = await make_script(owner, app)

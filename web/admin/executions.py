@@ -13,7 +13,7 @@ from runtime.admin.executions import Execution, ExecutionDetail
 from web.admin.call import Call
 from web.admin.parameters import Query, Segment, id_parameter
 from web.admin.services import executions_of
-from web.pages import Page, page
+from web.pages import Page
 from web.paths import id_segment
 
 
@@ -21,13 +21,13 @@ from web.paths import id_segment
 async def list_executions(  # each is a filter of the list
     call: Call, app: Segment, status: Query = None, script: Query = None, trigger: Query = None, limit: Query = None, cursor: Query = None
 ) -> Page[Execution]:
-    """Executions, newest first."""
+    """Executions, newest first. A page looks only so far back: through a filter it may be short, or empty, and still have a next one."""
     found = await call.app(app, Capability.EXECUTIONS_READ)
     size = parse_limit(limit)
     (before,) = (None,) if cursor is None else decode(cursor, "executions", (UUID,))
     script_id, trigger_id = id_parameter(script, "script"), id_parameter(trigger, "trigger")
-    rows = await executions_of(call).page(found.app_id, status=status, script_id=script_id, trigger_id=trigger_id, before=before, limit=size + 1)
-    return page(rows, size, lambda row: encode("executions", row.execution_id))
+    rows, following = await executions_of(call).page(found.app_id, status=status, script_id=script_id, trigger_id=trigger_id, before=before, limit=size)
+    return Page(rows, None if following is None else encode("executions", following))
 
 
 @get("/apps/{app:str}/executions/{execution:str}")
