@@ -32,16 +32,37 @@ class MethodNotAllowed(PiCloudError):
     CODE = "method_not_allowed"
 
 
+class RequestTimeout(PiCloudError):
+    """The request did not arrive in time."""
+
+    CODE = "request_timeout"
+
+
+class UriTooLong(PiCloudError):
+    """The request target is too long."""
+
+    CODE = "uri_too_long"
+
+
+class HeadersTooLarge(PiCloudError):
+    """The head of the request is too large."""
+
+    CODE = "headers_too_large"
+
+
 _STATUSES: Final[Mapping[type[PiCloudError], int]] = {
     errors.Malformed: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     MethodNotAllowed: 405,
+    RequestTimeout: 408,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    UriTooLong: 414,
     errors.Invalid: 422,
     errors.Throttled: 429,
+    HeadersTooLarge: 431,
     errors.ScriptRaised: 502,
     errors.Overloaded: 503,
     errors.Contention: 503,
