@@ -39,9 +39,16 @@ async def read_entry(reader: Reader, app_id: UUID, collection: str, key: str, no
     return _entry(collection, rows[0]) if rows else None
 
 
-async def page_entries(reader: Reader, app_id: UUID, collection: str, prefix: str, after: str | None, now: datetime, limit: int) -> list[Entry]:
-    """Entries whose keys begin with `prefix`, by key in code-point order, after a key."""
-    return [_entry(collection, row) for row in await reader.fetch(_SQL["entries"], app_id, collection, prefix, after, now, limit)]
+async def page_entries(
+    reader: Reader, app_id: UUID, collection: str, prefix: str, after: str | None, now: datetime, *, limit: int, max_bytes: int
+) -> tuple[list[Entry], bool]:
+    """Entries whose keys begin with `prefix`, by key in code-point order, after a key, and whether more follow.
+
+    At most `limit`, and no more once their values have `max_bytes`.
+    """
+    rows = await reader.fetch(_SQL["entries"], app_id, collection, prefix, after, now, limit + 1, max_bytes)
+    items = [_entry(collection, row) for row in rows[:limit]]
+    return items, bool(rows) and rows[0]["found"] > len(items)
 
 
 async def page_collections(reader: Reader, app_id: UUID, after: str | None, now: datetime, limit: int) -> list[Collection]:

@@ -4,11 +4,21 @@ FROM kv_entries
 WHERE app_id = $1 AND collection = $2 AND key = $3 AND (expires_at IS NULL OR expires_at > $4)
 
 -- name: entries
-SELECT key, value, version, expires_at, updated_at
-FROM kv_entries
-WHERE app_id = $1 AND collection = $2 AND key >= $3 AND starts_with(key, $3) AND ($4::text IS NULL OR key > $4) AND (expires_at IS NULL OR expires_at > $5)
+-- As `page` of live.sql: the bytes are bounded before values are read, and the first entry comes in any case.
+SELECT key, value, version, expires_at, updated_at, found
+FROM (
+    SELECT *, sum(octet_length(value)) OVER (ORDER BY key) - octet_length(value) AS bytes_before, count(*) OVER () AS found
+    FROM (
+        SELECT key, value, version, expires_at, updated_at
+        FROM kv_entries
+        WHERE app_id = $1 AND collection = $2 AND key >= $3 AND starts_with(key, $3) AND ($4::text IS NULL OR key > $4)
+          AND (expires_at IS NULL OR expires_at > $5)
+        ORDER BY key
+        LIMIT $6
+    ) entries
+) page
+WHERE bytes_before < $7
 ORDER BY key
-LIMIT $6
 
 -- name: collections
 -- One step down the index for each collection, however many entries it has.

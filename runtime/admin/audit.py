@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
+from adapters.postgres.filters import filtered_read
 from adapters.postgres.log import EventFilter, PgLog
 from domain.errors import Invalid, NotFound
 from domain.events import Recorded
 from domain.kv import check_collection, check_key, entry_stream
 from domain.ports import Reader
 from domain.statements import load_sql
+from runtime.admin.bounded import PAGE_BYTES, Cut, read_in_turn
 
 _SQL: Final = load_sql("runtime.admin", "audit.sql")
+_TICK: Final = timedelta(microseconds=1)
 
 
 class Audit:
@@ -22,13 +29,20 @@ class Audit:
         self._reader = reader
         self._log = log
 
-    async def page(self, app_id: UUID, after: int, limit: int, only: EventFilter) -> list[Recorded]:
-        """Events after a position that pass a filter, in order. Raises Invalid for a position beyond the log's end."""
+    async def page(self, app_id: UUID, after: int, limit: int, only: EventFilter) -> Cut[Recorded]:
+        """Up to `limit` events after a position that pass a filter, in order, and no more once they have 4 MiB.
+
+        Raises Invalid for a position beyond the log's end.
+        """
         if after:
             head = await self._log.head(app_id)
             if after > head:
                 raise Invalid(f"after: the log ends at position {head}", field="after", head=head)
-        return await self._log.read_filtered(app_id, after, limit, only)
+        above = None if only.since is None else await self._log.position_at(app_id, only.since - _TICK)
+        up_to = None if only.until is None else await self._log.position_at(app_id, only.until - _TICK)
+        found = filtered_read(app_id, after, limit + 1, only, above=above, up_to=up_to)
+        rows = await self._reader.fetch(_SQL["weighed"].replace("{found}", found.sql), *found.args)
+        return await self._cut(app_id, rows, limit)
 
     async def get(self, app_id: UUID, position: int) -> Recorded:
         """The event at a position. Raises NotFound."""
@@ -37,11 +51,20 @@ class Audit:
             raise NotFound("there is no event at this position")
         return found
 
-    async def history_of_entry(self, app_id: UUID, collection: str, key: str, after: int, limit: int) -> list[Recorded]:
-        """The events of one key-value entry after a version, in order. Raises Invalid, or NotFound for an entry that never was."""
+    async def history_of_entry(self, app_id: UUID, collection: str, key: str, after: int, limit: int) -> Cut[Recorded]:
+        """The events of one key-value entry after a version, in order, bounded as in `page`. Raises Invalid, or NotFound for an entry that never was."""
         stream = entry_stream(check_collection(collection), check_key(key))
-        rows = await self._reader.fetch(_SQL["positions_of_stream"], app_id, stream, after, limit)
+        rows = await self._reader.fetch(_SQL["positions_of_stream"], app_id, stream, after, limit + 1)
         if not rows and await self._log.read_version(app_id, stream, 1) is None:
             raise NotFound("there never was such an entry")
-        events = await self._log.read_positions([(app_id, row["position"]) for row in rows])
-        return sorted(events.values(), key=lambda recorded: recorded.position)
+        return await self._cut(app_id, rows, limit)
+
+    async def _cut(self, app_id: UUID, rows: Sequence[Mapping[str, Any]], limit: int) -> Cut[Recorded]:
+        items: list[Recorded] = []
+        size = 0
+        async for recorded in read_in_turn(self._log, app_id, rows[:limit]):
+            items.append(recorded)
+            size += len(msgspec.json.encode(recorded.event))
+            if size >= PAGE_BYTES:
+                break
+        return Cut(items, len(items) < len(rows))

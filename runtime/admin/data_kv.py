@@ -16,6 +16,7 @@ from domain.ports import Reader
 from domain.units import ABSENT, ANY, Change
 from domain.values import encode_json
 from projections.kv.reads import Collection, Entry, page_collections, page_entries, read_entry
+from runtime.admin.bounded import PAGE_BYTES, Cut
 from runtime.admin.kv_history import KvHistory
 from runtime.admin.writing import Acting, AdminWriter
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
@@ -42,14 +43,14 @@ class KvData:
             return await page_collections(self._reader, app_id, after, now, limit)
         return await self._history.collections(app_id, after, await self._history.moment(app_id, at, now), limit)
 
-    async def entries(self, app_id: UUID, collection: str, prefix: str, after: str | None, limit: int, at: At) -> list[Entry]:
-        """Entries whose keys begin with `prefix`, by key, after a key. Raises Invalid."""
+    async def entries(self, app_id: UUID, collection: str, prefix: str, after: str | None, limit: int, at: At) -> Cut[Entry]:
+        """Up to `limit` entries whose keys begin with `prefix`, by key, after a key, and no more once they have 4 MiB. Raises Invalid."""
         check_collection(collection)
         if prefix:
             check_key(prefix, "prefix")
         now = self._clock()
         if at is None:
-            return await page_entries(self._reader, app_id, collection, prefix, after, now, limit)
+            return Cut(*await page_entries(self._reader, app_id, collection, prefix, after, now, limit=limit, max_bytes=PAGE_BYTES))
         moment = await self._history.moment(app_id, at, now)
         return await self._history.entries(app_id, collection, prefix, after, moment, limit)
 

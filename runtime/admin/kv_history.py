@@ -5,12 +5,13 @@ A state belongs to a position and the time by which expiry is judged there: the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from anyio import to_thread
 
 from adapters.postgres.log import PgLog
 from domain.errors import Invalid
@@ -20,9 +21,12 @@ from domain.kv import KvSet, entry_stream, exists
 from domain.ports import Reader
 from domain.statements import load_sql
 from projections.kv.reads import Collection, Entry
+from runtime.admin.bounded import PAGE_BYTES, Cut, read_in_turn
+from runtime.admin.kv_tails import lives, tail_of
 
 _SQL: Final = load_sql("runtime.admin", "kv_history.sql")
 _PAGE: Final = 1000
+_STATES: Final = 16
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _LAST_CHAR: Final = chr(0x10FFFF)
 
@@ -56,19 +60,19 @@ class KvHistory:
     async def entry(self, app_id: UUID, collection: str, key: str, moment: Moment) -> Entry | None:
         """One entry."""
         rows = await self._reader.fetch(_SQL["stream_at"], app_id, entry_stream(collection, key), moment.position)
-        found = await self._entries(app_id, [row["position"] for row in rows], moment)
-        return found[0] if found else None
+        events = await self._log.read_positions([(app_id, row["position"]) for row in rows])
+        return next((_entry(recorded, moment.time) for recorded in events.values()), None)
 
-    async def entries(self, app_id: UUID, collection: str, prefix: str, after: str | None, moment: Moment, limit: int) -> list[Entry]:
-        """Entries whose keys begin with `prefix`, by key in code-point order, after a key."""
+    async def entries(self, app_id: UUID, collection: str, prefix: str, after: str | None, moment: Moment, limit: int) -> Cut[Entry]:
+        """Up to `limit` entries whose keys begin with `prefix`, by key in code-point order, after a key, and no more once their values have 4 MiB."""
         found: list[Entry] = []
-        while len(found) < limit:
-            rows = await self._page(app_id, collection, prefix, after, moment)
-            found += await self._entries(app_id, [row["position"] for row in rows], moment)
-            if len(rows) < _PAGE:
-                break
-            after = rows[-1]["key"]
-        return found[:limit]
+        size = 0
+        async for entry in self._walk(app_id, collection, prefix, after, moment):
+            if len(found) == limit or size >= PAGE_BYTES:
+                return Cut(found, more=True)
+            found.append(entry)
+            size += len(bytes(entry.value))
+        return Cut(found, more=False)
 
     async def collections(self, app_id: UUID, after: str | None, moment: Moment, limit: int) -> list[Collection]:
         """Up to `limit` collections in the order of their streams, after a name, with how many entries each had then (perhaps none)."""
@@ -89,8 +93,7 @@ class KvHistory:
         end = _behind(after)
         while True:
             rows = await self._reader.fetch(_SQL["streams_at"], app_id, after, end, moment.position, _PAGE)
-            positions = [row["position"] for row in rows if row["topic"] == KvSet.TOPIC]
-            total += len(await self._entries(app_id, positions, moment))
+            total += await self._alive(app_id, [row for row in rows if row["topic"] == KvSet.TOPIC], moment.time)
             if len(rows) < _PAGE:
                 return total
             after = rows[-1]["originator_id"]
@@ -100,10 +103,29 @@ class KvHistory:
         start = len(stream("kv", collection, ""))
         return await self._reader.fetch(_SQL["entries_at"], app_id, low, _behind(low), moment.position, start, KvSet.TOPIC, after, _PAGE)
 
-    async def _entries(self, app_id: UUID, positions: list[int], moment: Moment) -> list[Entry]:
-        events = await self._log.read_positions([(app_id, position) for position in positions])
-        found = (_entry(events[app_id, position], moment.time) for position in positions)
-        return [entry for entry in found if entry is not None]
+    async def _walk(self, app_id: UUID, collection: str, prefix: str, after: str | None, moment: Moment) -> AsyncIterator[Entry]:
+        while True:
+            rows = await self._page(app_id, collection, prefix, after, moment)
+            async for recorded in read_in_turn(self._log, app_id, rows):
+                entry = _entry(recorded, moment.time)
+                if entry is not None:
+                    yield entry
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1]["key"]
+
+    async def _alive(self, app_id: UUID, rows: Sequence[Mapping[str, Any]], time: datetime) -> int:
+        """How many of these sets had not expired by a time; no value is decoded for it."""
+        tails = [row["tail"] for row in rows if row["tail"] is not None]
+        packed = [row["position"] for row in rows if row["tail"] is None]
+        for start in range(0, len(packed), _STATES):
+            states = await self._reader.fetch(_SQL["states"], app_id, packed[start : start + _STATES])
+            tails += await to_thread.run_sync(_tails, states)
+        return sum(lives(tail, time) for tail in tails)
+
+
+def _tails(rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    return [tail_of(row["state"]) for row in rows]
 
 
 def _entry(recorded: Recorded, time: datetime) -> Entry | None:

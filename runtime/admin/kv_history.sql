@@ -6,10 +6,10 @@ SELECT position FROM events WHERE app_id = $1 AND originator_id = $2 AND positio
 
 -- name: entries_at
 -- The last event of each stream from $2 to before $3, up to a position: of those that set a value, by key (what follows $5 characters of the stream's name, decoded).
-SELECT position, key
+SELECT position, key, CASE WHEN substring(state FROM 1 FOR 1) = '\x7b'::bytea THEN octet_length(state) ELSE 262144 END AS weight
 FROM (
     SELECT DISTINCT ON (originator_id)
-        position, topic, replace(replace(substr(originator_id, $5 + 1), '%3A', ':'), '%25', '%') COLLATE "C" AS key
+        position, topic, state, replace(replace(substr(originator_id, $5 + 1), '%3A', ':'), '%25', '%') COLLATE "C" AS key
     FROM events
     WHERE app_id = $1 AND originator_id >= $2 AND originator_id < $3 AND position <= $4
     ORDER BY originator_id, originator_version DESC
@@ -26,8 +26,18 @@ ORDER BY originator_id
 LIMIT 1
 
 -- name: streams_at
-SELECT DISTINCT ON (originator_id) position, topic, originator_id
-FROM events
-WHERE app_id = $1 AND originator_id > $2 AND originator_id < $3 AND position <= $4
-ORDER BY originator_id, originator_version DESC
-LIMIT $5
+-- The last event of each stream. Its expiry stands last in a state that is plain JSON (`tail`); a compressed one has none to show here.
+SELECT
+    position, topic, originator_id,
+    CASE WHEN substring(state FROM 1 FOR 1) = '\x7b'::bytea THEN substring(state FROM greatest(octet_length(state) - 63, 1)) END AS tail
+FROM (
+    SELECT DISTINCT ON (originator_id) position, topic, originator_id, state
+    FROM events
+    WHERE app_id = $1 AND originator_id > $2 AND originator_id < $3 AND position <= $4
+    ORDER BY originator_id, originator_version DESC
+    LIMIT $5
+) last
+ORDER BY originator_id
+
+-- name: states
+SELECT position, state FROM events WHERE app_id = $1 AND position = ANY ($2::bigint[])

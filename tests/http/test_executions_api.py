@@ -138,7 +138,9 @@ async def test_a_page_looks_only_so_far_back(owner: httpx.AsyncClient, core: Cor
         ({"status": "failed"}, [rare], [0, 0, 0, 1]),
         ({}, [*reversed(ids), *(one.execution_id for one in reversed(queued)), rare], [4, 4, 4, 1]),
     ):
-        found, seen, cursor = [], [], {}
+        found: list[str] = []
+        seen: list[int] = []
+        cursor: dict[str, str] = {}
         while True:
             page = (await owner.get(listing, params=params | cursor)).json()
             found += [item["execution_id"] for item in page["items"]]

@@ -20,7 +20,7 @@ from domain.ids import NIL_APP
 from web.admin.call import AdminCall, Call
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.admin.services import audit_of
-from web.pages import Page, page
+from web.pages import Page, cut_page
 from web.paths import segment
 
 _MAX_POSITION_DIGITS: Final = 19
@@ -109,8 +109,8 @@ async def read_history(call: Call, app: Segment, collection: Segment, key: Segme
     call.require(Capability.KV_READ, found.app_id)
     size = parse_limit(limit)
     (after,) = (0,) if cursor is None else decode(cursor, "history", (int,))
-    events = await audit_of(call).history_of_entry(found.app_id, segment(collection, "collection"), segment(key, "key"), after, size + 1)
-    return page([event_item(event) for event in events], size, lambda event: encode("history", event.version))
+    events = await audit_of(call).history_of_entry(found.app_id, segment(collection, "collection"), segment(key, "key"), after, size)
+    return cut_page(events.more, [event_item(event) for event in events.items], lambda event: encode("history", event.version))
 
 
 @get("/events", dependencies={"wanted": Provide(read_query)})
@@ -142,8 +142,8 @@ def event_item(recorded: Recorded) -> EventItem:
 
 
 async def _page(call: AdminCall, app_id: UUID, query: EventQuery) -> Page[EventItem]:
-    found = await audit_of(call).page(app_id, query.after, query.limit + 1, query.only)
-    return page([event_item(event) for event in found], query.limit, lambda event: str(event.position))
+    found = await audit_of(call).page(app_id, query.after, query.limit, query.only)
+    return cut_page(found.more, [event_item(event) for event in found.items], lambda event: str(event.position))
 
 
 def _after(after: str | None, cursor: str | None) -> int:

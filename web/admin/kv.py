@@ -15,7 +15,7 @@ from projections.kv.reads import Collection, Entry
 from web.admin.call import Call
 from web.admin.parameters import Query, Segment
 from web.admin.services import kv_of
-from web.pages import Page, page
+from web.pages import Page, cut_page, page
 from web.paths import segment
 
 MAX_ENTRIES: Final = 1000
@@ -43,12 +43,12 @@ async def list_collections(call: Call, app: Segment, limit: Query = None, cursor
 async def list_entries(
     call: Call, app: Segment, collection: Segment, prefix: Query = None, limit: Query = None, cursor: Query = None, at: Query = None
 ) -> Page[Entry]:
-    """Entries of a collection whose keys begin with `prefix`, by key in code-point order."""
+    """Entries of a collection whose keys begin with `prefix`, by key in code-point order. A page ends early where its values have 4 MiB."""
     found = await call.app(app, Capability.KV_READ)
     size = parse_limit(limit, maximum=MAX_ENTRIES)
     (after,) = (None,) if cursor is None else decode(cursor, "kv", (str,))
-    entries = await kv_of(call).entries(found.app_id, segment(collection, "collection"), prefix or "", after, size + 1, _at(at))
-    return page(entries, size, lambda entry: encode("kv", entry.key))
+    entries = await kv_of(call).entries(found.app_id, segment(collection, "collection"), prefix or "", after, size, _at(at))
+    return cut_page(entries.more, entries.items, lambda entry: encode("kv", entry.key))
 
 
 @get("/apps/{app:str}/kv/{collection:str}/{key:str}")
