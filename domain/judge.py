@@ -102,7 +102,7 @@ class Judge:
         version = stream.version if stream.last is not None else self._rules.first_version(change.effect) - 1
         for event in self._rules.decide(change.effect, stream, unit.now):
             version += 1
-            stream = self._after[name] = Stream(version, event)
+            stream = self._after[name] = Stream(version, event, self.recorded_at)
             events.append(
                 Recorded(
                     app_id=self._app_id,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from domain.events import Recorded
-from domain.units import Read, Unit
+from domain.units import Read, Stream, Unit
 
 
 class Reader(Protocol):
@@ -24,6 +24,17 @@ class Appender(Protocol):
 
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """All of the unit or none; its events once they are durable. Raises a PiCloudError that refuses it."""
+        ...
+
+
+class Recall(Protocol):
+    """Remembers the states of streams."""
+
+    def __call__(self, app_id: UUID, stream: str) -> Stream | None:
+        """A stream's state as it was a moment ago, perhaps no longer; None when it is not remembered. May be called in any thread.
+
+        Whoever acts on it must have it checked when it commits (`Unit.reads`, `CheckReads`).
+        """
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 import msgspec
@@ -52,6 +52,10 @@ class Call(msgspec.Struct, frozen=True):
     args: tuple[Any, ...]
 
 
+LATER: Final = object()
+"""Instead of an answer: it is not at hand, so `Host.call` must be awaited for it."""
+
+
 class Host(Protocol):
     """Answers a running script. Errors of built-in types (ValueError, KeyError, TypeError, PermissionError, RuntimeError) are raised into the script.
 
@@ -60,6 +64,10 @@ class Host(Protocol):
 
     def is_slow(self, name: str) -> bool:
         """Whether this call may wait long (outbound HTTP): the run is then parked, its worker and thread given back while it waits."""
+        ...
+
+    def answer_now(self, call: Call) -> Any:
+        """Answer one call from what is at hand, or return `LATER`. Called in the sandbox's thread; must not block. Raises as `call` does."""
         ...
 
     def call(self, call: Call) -> Awaitable[Any]:

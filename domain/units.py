@@ -88,10 +88,11 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """The state of a stream: its version (0 when nothing was ever appended) and its last event."""
+    """The state of a stream: its version (0 when nothing was ever appended), its last event, and when that was recorded, where it was asked for."""
 
     version: int = 0
     last: Event | None = None
+    recorded_at: datetime | None = None
 
 
 EMPTY_STREAM: Final = Stream()

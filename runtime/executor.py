@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from secrets import token_hex
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,12 +23,13 @@ from domain.clock import Clock
 from domain.errors import Invalid, Overloaded, PiCloudError, VersionConflict
 from domain.events import Metadata, Recorded
 from domain.modules import resolve
-from domain.ports import Appender, CheckReads, Reader
+from domain.ports import Appender, CheckReads, Reader, Recall
 from domain.sandbox import Ending, Job, RunResult, Sandbox, ScriptError, Source
 from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
 from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
+from runtime.seeds import Seeds
 from runtime.services import Access
 from runtime.shares import Shares
 
@@ -100,14 +101,16 @@ async def anyway() -> None:
 class Executor:
     """Runs invocations, `seats` of them at once."""
 
-    def __init__(self, log: Appender, reader: Reader, check_reads: CheckReads, sandbox: Sandbox, clock: Clock, *, seats: int) -> None:
+    def __init__(self, log: Appender, reader: Reader, recall: Recall, check_reads: CheckReads, sandbox: Sandbox, clock: Clock, *, seats: int) -> None:
         self.log = log
+        self.recall = recall
         self.check_reads = check_reads
         self.reader = reader
         self.sandbox = sandbox
         self.clock = clock
         self.hot = HotStreams()
         self.shares = Shares(seats)
+        self.seeds = Seeds()
         self._modules: dict[tuple[UUID, int, tuple[tuple[str, int], ...]], tuple[Source, ...]] = {}
 
     async def execute(self, call: Invocation, outcome: OutcomeChanges = no_outcome, fence: Fence | None = None, seated: Seated = anyway) -> Outcome:
@@ -155,7 +158,7 @@ class _Execution:
         self._started_at = executor.clock()
         self._began = time.perf_counter()
         self._idle_s = 0.0
-        self._seed = token_hex(16)
+        self._seed = executor.seeds.next()
         self._queues = executor.hot.likely(call.script.id)
         self._held: frozenset[str] = frozenset()
         self._reruns = 0
@@ -178,23 +181,23 @@ class _Execution:
 
     async def _attempt(self) -> Outcome:
         """One run and its commit, while holding the queues that it was found to need. Raises StreamHot or VersionConflict: it is to be run again."""
+        if not self._queues:
+            return await self._run_and_commit()
         async with self._in_turn() as is_turn:
-            if not is_turn:
-                return await self._end(_contention())
-            run = await self._run()
-            if run.result.ending == "timed_out" and self._reruns:
-                return await self._end(_contention())  # the time went into the runs before
-            try:
-                return await self._commit(run)
-            except Invalid as error:
-                return await self._end(_refused(run.result, error))
+            return await self._run_and_commit() if is_turn else await self._end(_contention())
+
+    async def _run_and_commit(self) -> Outcome:
+        run = await self._run()
+        if run.result.ending == "timed_out" and self._reruns:
+            return await self._end(_contention())  # the time went into the runs before
+        try:
+            return await self._commit(run)
+        except Invalid as error:
+            return await self._end(_refused(run.result, error))
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[bool]:
         """Hold the queues that this execution needs; False when the time is up first."""
-        if not self._queues:
-            yield True
-            return
         waiting = anyio.CancelScope(deadline=anyio.current_time() + self._left_s())
         holding = self._executor.hot.hold(self._call.view.app_id, self._queues)
         with waiting:
@@ -225,14 +228,19 @@ class _Execution:
     async def _run(self) -> _Run:
         call, executor = self._call, self._executor
         now = executor.clock()
-        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=now, about_to_read=self._about_to_read)
+        # Who has lost because of what was remembered would lose again: a re-run reads.
+        remembered = None if self._reruns else partial(executor.recall, call.view.app_id)
+        access = Access(
+            reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=now, about_to_read=self._about_to_read, remembered=remembered
+        )
         host = RunHost(access)
         try:
             modules = await executor.modules_of(call.view, call.script)
         except Invalid as error:
             result = RunResult(ending="invalid", error=ScriptError(type="ImportError", message=error.detail))
             return _Run(result, (), access, host)
-        async with self._seated():
+        await self._take_seat()
+        try:
             await self._on_seated()
             job = Job(
                 app_id=call.view.app_id,
@@ -245,6 +253,8 @@ class _Execution:
                 limits=call.script.limits,
             )
             result = _storable(await executor.sandbox.run(job, host))
+        finally:
+            executor.shares.leave(call.view.app_id, queued=self._fence is not None)
         if result.ending != "returned":
             return _Run(result, (), access, host)
         try:
@@ -252,25 +262,20 @@ class _Execution:
         except EffectRefused as refusal:
             return _Run(_failed(result, refusal.error), (), access, host)
 
-    @asynccontextmanager
-    async def _seated(self) -> AsyncIterator[None]:
-        """Have a seat in the sandbox. Raises Overloaded for a caller who has waited, over all runs, as long as the script may run.
+    async def _take_seat(self) -> None:
+        """Take a seat in the sandbox. Raises Overloaded for a caller who has waited, over all runs, as long as the script may run.
 
         Who has a seat has a worker and a thread, too: there are as many of each, so there is nothing more to wait for.
         """
-        queued = self._fence is not None
-        waiting = anyio.CancelScope(deadline=float("inf") if queued else anyio.current_time() + self._call.timeout_s - self._idle_s)
-        seat = self._executor.shares.seat(self._call.view.app_id, queued=queued)
+        shares, app_id, queued = self._executor.shares, self._call.view.app_id, self._fence is not None
+        if shares.take_now(app_id, queued=queued):
+            return
         asked = time.perf_counter()
-        with waiting:
-            await seat.__aenter__()
+        with anyio.CancelScope(deadline=float("inf") if queued else anyio.current_time() + self._call.timeout_s - self._idle_s) as waiting:
+            await shares.take(app_id, queued=queued)
         self._idle_s += time.perf_counter() - asked
         if waiting.cancelled_caught:
             raise Overloaded("no sandbox was free within the script's time limit", retry_after_s=1.0)
-        try:
-            yield
-        finally:
-            await seat.__aexit__(None, None, None)
 
     async def _commit(self, run: _Run) -> Outcome:
         call, executor = self._call, self._executor

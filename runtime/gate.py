@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import perf_counter
 
 import anyio
@@ -23,19 +21,18 @@ class Gate:
         self._waiting = 0
         self.in_use = 0
 
-    @asynccontextmanager
-    async def enter(self) -> AsyncIterator[None]:
-        """Be inside. Raises Overloaded when there is no room in time."""
+    async def enter(self) -> None:
+        """Go inside, to `leave` later. Raises Overloaded when there is no room in time."""
         try:
             self._semaphore.acquire_nowait()
         except anyio.WouldBlock:
             await self._wait()
         self.in_use += 1
-        try:
-            yield
-        finally:
-            self.in_use -= 1
-            self._semaphore.release()
+
+    def leave(self) -> None:
+        """Make room for the next."""
+        self.in_use -= 1
+        self._semaphore.release()
 
     async def _wait(self) -> None:
         if self._waiting >= self._queue:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 
 from domain.errors import Invalid
-from domain.sandbox import Call, RawEffect, ScriptError
+from domain.sandbox import LATER, Call, RawEffect, ScriptError
 from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Change, Read
 from runtime.offloop import off_loop, weigh
-from runtime.sdk import CALLS, EFFECTS, SLOW
+from runtime.sdk import CALLS, EFFECTS, NOW, SLOW
 from runtime.services import Access
 
 MAX_JOURNAL_BYTES: Final = 256 * 1024
@@ -42,26 +43,28 @@ class RunHost:
         return name in SLOW
 
     def reads_may_differ(self, reads: Sequence[Read]) -> bool:
-        """Whether what was read may be of different moments: one call reads at one."""
-        return self._calls > 1 and len(reads) > 1
+        """Whether what was read may be of different moments (one call reads at one), or of one that has passed."""
+        return bool(reads) and (self._access.recalled or (self._calls > 1 and len(reads) > 1))
+
+    def answer_now(self, call: Call) -> Any:
+        """See `Host.answer_now`."""
+        answer = NOW.get(call.name)
+        if answer is None:
+            return LATER
+        with self._raising(call):
+            value = _invoke(answer, self._access, call)
+        if value is not LATER:
+            self._answered(call, value)
+        return value
 
     async def call(self, call: Call) -> Any:
         """Answer a call that the script, or a forger in it, makes."""
-        self._calls += 1
         handler = CALLS.get(call.name)
         if handler is None:
             raise RuntimeError(f"there is no host call {call.name[:80]!r}")
-        try:
+        with self._raising(call):
             value = await _invoke(handler, self._access, call)
-        except _SCRIPT_ERRORS as error:
-            raised = _plain(error)
-            self._note(Answer(call.name, call.args, error=repr(raised)))
-            raise raised from error
-        except ArithmeticError as error:
-            raise ValueError(f"{call.name}: {error}") from error
-        except Invalid as error:
-            raise ValueError(error.detail) from error
-        self._note(Answer(call.name, call.args, value))
+        self._answered(call, value)
         return value
 
     async def changes(self, effects: Sequence[RawEffect]) -> tuple[Change, ...]:
@@ -83,6 +86,25 @@ class RunHost:
         except (ValueError, TypeError, PermissionError) as error:
             raise EffectRefused(type(_plain(error)).__name__, _message(error, effect.name)) from error
 
+    @contextmanager
+    def _raising(self, call: Call) -> Iterator[None]:
+        """Errors of a call as the script sees them; they are answers, too."""
+        try:
+            yield
+        except _SCRIPT_ERRORS as error:
+            raised = _plain(error)
+            self._calls += 1
+            self._note(Answer(call.name, call.args, error=repr(raised)))
+            raise raised from error
+        except ArithmeticError as error:
+            raise ValueError(f"{call.name}: {error}") from error
+        except Invalid as error:
+            raise ValueError(error.detail) from error
+
+    def _answered(self, call: Call, value: Any) -> None:
+        self._calls += 1
+        self._note(Answer(call.name, call.args, value))
+
     def _note(self, answer: Answer) -> None:
         if self._journal_bytes > MAX_JOURNAL_BYTES:
             return
@@ -100,13 +122,14 @@ class EffectRefused(Exception):  # the script's error, carried to where it becom
         self.error = ScriptError(type=kind, message=message)
 
 
-async def _invoke(handler: Any, access: Access, call: Call) -> Any:
+def _invoke(handler: Any, access: Access, call: Call) -> Any:
     try:
-        pending = handler(access, *call.args)
+        return handler(access, *call.args)
     except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # from within
         # A forged call with too few or too many arguments; a real one never has.
         raise TypeError(f"{call.name}: wrong number of arguments") from error
-    return await pending
 
 
 def _plain(error: Exception) -> Exception:

@@ -1,11 +1,14 @@
 """What is counted and timed, for Prometheus. One object per process, with a registry of its own.
 
+Labels come from small fixed sets, so what they stand for is looked up once (`..._of`): looking it up costs more than counting.
+
 The parts call plain methods; gauges of what other parts hold are functions that are asked at each scrape; the outbox is counted by a query at each scrape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from time import perf_counter
 from typing import Final
 
@@ -46,12 +49,12 @@ class Metrics:
 
     def appended(self, seconds: float, *, accepted: bool) -> None:
         """One unit from its offer to its verdict."""
-        self._append_s.labels("accepted" if accepted else "refused").observe(seconds)
+        self._append_s_of("accepted" if accepted else "refused").observe(seconds)
 
     def executed(self, outcome: str, source: str, seconds: float) -> None:
         """One finished execution. Both words come from small fixed sets (`returned`, `raised`, ...; `http`, `kv`, ...)."""
-        self._executions.labels(outcome, source).inc()
-        self._execution_s.labels(source).observe(seconds)
+        self._executions_of(outcome, source).inc()
+        self._execution_s_of(source).observe(seconds)
 
     def rerun(self) -> None:
         """An execution starts again because of a conflict."""
@@ -68,8 +71,8 @@ class Metrics:
     def responded(self, plane: str, status: int, seconds: float) -> None:
         """One HTTP answer of the `control` or the `data` plane; status 0: nobody was there to hear it."""
         status_class = f"{status // 100}xx" if status else "none"
-        self._responses.labels(plane, status_class).inc()
-        self._response_s.labels(plane).observe(seconds)
+        self._responses_of(plane, status_class).inc()
+        self._response_s_of(plane).observe(seconds)
 
     def watch(self, *, sandbox_workers: Callable[[], float] | None = None, gate_in_use: Callable[[], float] | None = None) -> None:
         """Ask these at each scrape."""
@@ -100,12 +103,15 @@ class Metrics:
         self._commits = Counter("picloud_log_commits", "Batches committed to the log.", registry=self.registry)
         self._events = Counter("picloud_log_events", "Events committed to the log.", registry=self.registry)
         self._batch_units = Histogram("picloud_log_batch_units", "Units in a committed batch.", buckets=_SIZES, registry=self.registry)
-        self._append_s = Histogram("picloud_log_append_seconds", "From a unit's offer to its verdict.", ["verdict"], buckets=_FAST_S, registry=self.registry)
+        append_s = Histogram("picloud_log_append_seconds", "From a unit's offer to its verdict.", ["verdict"], buckets=_FAST_S, registry=self.registry)
+        self._append_s_of = cache(append_s.labels)
 
     def _execution_metrics(self) -> None:
         labels = ["outcome", "source"]
-        self._executions = Counter("picloud_executions", "Finished executions.", labels, registry=self.registry)
-        self._execution_s = Histogram("picloud_execution_seconds", "Duration of executions.", ["source"], buckets=_RUN_S, registry=self.registry)
+        executions = Counter("picloud_executions", "Finished executions.", labels, registry=self.registry)
+        self._executions_of = cache(executions.labels)
+        execution_s = Histogram("picloud_execution_seconds", "Duration of executions.", ["source"], buckets=_RUN_S, registry=self.registry)
+        self._execution_s_of = cache(execution_s.labels)
         self._reruns = Counter("picloud_execution_reruns", "Executions started again because of a conflict.", registry=self.registry)
         self._sandbox_workers = Gauge("picloud_sandbox_workers", "Sandbox worker processes alive.", registry=self.registry)
         self._gate_s = Histogram("picloud_gate_wait_seconds", "Wait of script requests for a slot.", buckets=_FAST_S, registry=self.registry)
@@ -114,8 +120,10 @@ class Metrics:
 
     def _http_metrics(self) -> None:
         labels = ["plane", "status_class"]
-        self._responses = Counter("picloud_http_requests", "HTTP requests answered.", labels, registry=self.registry)
-        self._response_s = Histogram("picloud_http_request_seconds", "Duration of HTTP requests.", ["plane"], buckets=_RUN_S, registry=self.registry)
+        responses = Counter("picloud_http_requests", "HTTP requests answered.", labels, registry=self.registry)
+        self._responses_of = cache(responses.labels)
+        response_s = Histogram("picloud_http_request_seconds", "Duration of HTTP requests.", ["plane"], buckets=_RUN_S, registry=self.registry)
+        self._response_s_of = cache(response_s.labels)
 
     def _outbox_metrics(self) -> None:
         self._database_up = Gauge("picloud_database_up", "Whether the database answered this scrape.", registry=self.registry)

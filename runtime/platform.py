@@ -102,7 +102,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
-    executor = Executor(appender, reader, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
+    executor = Executor(appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
     records = Records(background, clock)
     vault = PgVault(pool)
 

@@ -119,6 +119,8 @@ class Records:
                 self._wake = anyio.Event()
                 await anyio.sleep(_PAUSE_S)
                 await self._flush()
+                if self._queue:
+                    self._wake.set()
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2):
                 await self._flush()
@@ -133,8 +135,13 @@ class Records:
                 self._days.discard(day)
 
     async def _flush(self) -> None:
+        """Write what waits now. What comes meanwhile waits for more of its like: one row a statement would cost each run as much as its commit."""
+        last = self._queue[-1] if self._queue else None
         while self._queue:
-            await self._store(self._take())
+            batch = self._take()
+            await self._store(batch)
+            if batch[-1] is last:
+                return
 
     def _take(self) -> list[Record]:
         """The next batch, within bounds on its number and bytes."""
@@ -212,4 +219,5 @@ def _size(record: Record) -> int:
 
 def _encode(record: Record) -> str:
     """JSON that jsonb takes: it knows no NUL, so U+FFFD stands for it."""
-    return _NUL.sub(r"\1\\ufffd", msgspec.json.encode(record).decode())
+    text = msgspec.json.encode(record).decode()
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

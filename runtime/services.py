@@ -1,7 +1,7 @@
 """What a service gives to running scripts. A service is registered once, in `runtime/sdk/__init__.py`.
 
-`calls` answer while the script runs; `effects` turn what it has buffered into effects on streams; `event` is what a script sees of an event that triggered
-it. All three get untrusted arguments: a script can forge any of them.
+`calls` answer while the script runs, `now` those of them whose answer may be at hand; `effects` turn what it has buffered into effects on streams; `event`
+is what a script sees of an event that triggered it. All of them get untrusted arguments: a script can forge any.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from domain.authz import Capability, Principal, decide
 from domain.errors import Invalid
 from domain.events import Event
 from domain.ports import Reader
-from domain.units import Change, Read
+from domain.units import Change, Read, Stream
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
     """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
 
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
+    `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
     """
 
     reader: Reader
@@ -32,6 +33,8 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     now: datetime
     reads: dict[str, int] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None
+    remembered: Callable[[str], Stream | None] | None = None
+    recalled: bool = False
 
     def require(self, service: str, capability: Capability) -> None:
         """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""
@@ -42,6 +45,12 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
         """Say that a stream is read next."""
         if self.about_to_read is not None:
             self.about_to_read(stream)
+
+    def recall(self, stream: str) -> Stream | None:
+        """A stream's state as this process remembers it; None when it must be read."""
+        known = None if self.remembered is None else self.remembered(stream)
+        self.recalled |= known is not None
+        return known
 
     def note(self, stream: str, version: int) -> None:
         """Add to the read set; of several reads of one stream the first must still hold."""
@@ -56,6 +65,8 @@ HostCall = Callable[..., Awaitable[Any]]
 """`await call(access, *args)`: a plain value, or a built-in error for the script."""
 ToChange = Callable[..., Change]
 """`to_change(access, *args)`: the change that a buffered effect asks for; raises a built-in error for the script."""
+AnswerNow = Callable[..., Any]
+"""`answer_now(access, *args)`: what the call of that name would answer, or `LATER`. In the sandbox's thread, so it must not block."""
 Describe = Callable[[Event, Event | None], dict[str, Any]]
 """`describe(event, the event before it in its stream)`: `ctx.event.<source>`."""
 
@@ -65,6 +76,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     calls: Mapping[str, HostCall] = {}
+    now: Mapping[str, AnswerNow] = {}
     slow: frozenset[str] = frozenset()
     effects: Mapping[str, ToChange] = {}
     event: Describe | None = None

@@ -9,8 +9,6 @@ longest ago.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import UUID
 
@@ -41,21 +39,22 @@ class Shares:
         """How many wait for a seat."""
         return sum(map(len, self._waiting.values()))
 
-    @asynccontextmanager
-    async def seat(self, app_id: UUID, *, queued: bool) -> AsyncIterator[None]:
-        """Have a seat for an app; `queued`: for a run from the outbox, which no caller's patience bounds."""
-        line = _Line(app_id, queued)
-        await self._take(line)
-        try:
-            yield
-        finally:
-            self._leave(line)
+    def take_now(self, app_id: UUID, *, queued: bool) -> bool:
+        """Take a seat for an app if there is one; `queued`: for a run from the outbox, which no caller's patience bounds.
 
-    async def _take(self, line: _Line) -> None:
-        # Whoever waits has been refused under the bounds as they are now, so nobody is overtaken.
-        if self._may_have(line):
-            self._grant(line)
+        Whoever waits has been refused under the bounds as they are now, so nobody is overtaken.
+        """
+        line = _Line(app_id, queued)
+        if not self._may_have(line):
+            return False
+        self._grant(line)
+        return True
+
+    async def take(self, app_id: UUID, *, queued: bool) -> None:
+        """Take a seat as soon as there is one; it must be left."""
+        if self.take_now(app_id, queued=queued):
             return
+        line = _Line(app_id, queued)
         turn = anyio.Event()
         self._waiting.setdefault(line, deque()).append(turn)
         try:
@@ -71,6 +70,10 @@ class Shares:
         if not self._free or self._taken[line.app_id] >= self._per_app:
             return False
         return not line.queued or (self._queued[line.app_id] < self.queued_per_app and self._queued.total() < self._queued_in_all)
+
+    def leave(self, app_id: UUID, *, queued: bool) -> None:
+        """Give a seat that was taken to whoever is next."""
+        self._leave(_Line(app_id, queued))
 
     def _leave(self, line: _Line) -> None:
         self._free += 1

@@ -5,6 +5,7 @@ It is plain ASGI, not Litestar: there is nothing to declare about routes that ot
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -137,8 +138,11 @@ class DataPlane:
             request_id=request_id_of(scope),
         )
         try:
-            async with platform.gate.enter():
+            await platform.gate.enter()
+            try:
                 outcome = await platform.executor.execute(call)
+            finally:
+                platform.gate.leave()
         except Exception as error:  # noqa: BLE001  # translated and logged, as the front would, but told with the execution's id
             await send_reply(send, problem_reply(translate(error, call.request_id or "")), call.execution_id)
             return
@@ -168,6 +172,11 @@ def _host(scope: Scope) -> str:
     value = header(scope, b"host")
     if value is None:
         raise Malformed("the request names no host", field="host")
+    return _canonical_host(value)
+
+
+@lru_cache(maxsize=256)
+def _canonical_host(value: str) -> str:
     try:
         return normalise_host(value)
     except Invalid as error:
@@ -176,6 +185,8 @@ def _host(scope: Scope) -> str:
 
 def _query(raw: bytes) -> dict[str, str]:
     """Of repeated keys the last wins. What is not UTF-8 or holds NUL is refused: nothing behind this could store it."""
+    if not raw:
+        return {}
     try:
         text = raw.decode("ascii")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)

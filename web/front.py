@@ -5,6 +5,7 @@ It gives the request its id, refuses what no handler should see, picks the plane
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any, Final
@@ -33,6 +34,7 @@ _MAX_LENGTH_DIGITS: Final = 18
 _SERVER_ERROR: Final = 500
 
 log = structlog.get_logger(__name__)
+_LEVEL: Final = logging.getLogger(__name__)
 
 
 class Front:
@@ -90,6 +92,8 @@ class Front:
         self._metrics.responded(plane, status, seconds)
         # Executions have records of their own; a line for each would cost the data plane more than it tells.
         quiet = scope["path"] in PATHS or (plane == "data" and status < _SERVER_ERROR)
+        if quiet and not _LEVEL.isEnabledFor(logging.DEBUG):
+            return  # asked here, because structlog builds a logger before it asks
         level = log.debug if quiet else log.info
         duration_ms = round(seconds * 1000, 2)
         level("http_request", method=scope["method"], path=scope["path"], status=status, duration_ms=duration_ms, request_id=request_id)

@@ -23,6 +23,8 @@ def canonical_path(raw_path: bytes) -> str:
     """A request's path with only needless escapes undone (RFC 3986, 6.2.2.2). Raises Malformed for anything that is not percent-encoded UTF-8, and for NUL."""
     try:
         path = raw_path.decode("ascii")
+        if "%" not in path and "\x00" not in path:
+            return path
         decoded = unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed(_BAD) from None

@@ -72,6 +72,10 @@ class Judging:
         """Take note of a head just read. True when another process has moved it since we last saw it."""
         return self._cache.app(app_id).meet(head)
 
+    def recall(self, app_id: UUID, stream: str, at_least: int) -> Stream | None:
+        """A stream's state at the head that is known of its app; None when it is not known, or the head is known to have moved to `at_least` since."""
+        return self._cache.app(app_id).recall(stream, at_least)
+
     def forget(self, app_ids: Iterable[UUID]) -> None:
         """Drop what is known of these apps: it may be stale."""
         for app_id in app_ids:
@@ -83,7 +87,7 @@ class Judging:
             states.head = Head(position=move.next, epoch=move.epoch, last_recorded_at=move.recorded_at)
         columns = judged.batch.events
         for recorded, number, state in zip(judged.events, columns.head, columns.state, strict=True):
-            self._cache.remember(judged.moving[number - 1], recorded.stream, Stream(recorded.version, recorded.event), len(state))
+            self._cache.remember(judged.moving[number - 1], recorded.stream, Stream(recorded.version, recorded.event, recorded.recorded_at), len(state))
         self._tell_time(at)
 
     async def judge(self, lane: Lane, pending: Sequence[Pending], *, may_guess: bool) -> Judged:

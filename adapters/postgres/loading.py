@@ -153,7 +153,8 @@ class Loading:
             stream, size = EMPTY_STREAM, 0
             self._absent_in_a_row += 1
         else:
-            stream, size = Stream(row["originator_version"], self._decode(row["topic"], row["state"])), len(row["state"])
+            stream = Stream(row["originator_version"], self._decode(row["topic"], row["state"]), row["recorded_at"])
+            size = len(row["state"])
             self._absent_in_a_row = 0
         self._cache.remember(states, row["stream"], stream, size)
         return stream

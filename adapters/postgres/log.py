@@ -27,7 +27,7 @@ from domain.errors import PiCloudError, Unavailable
 from domain.events import Recorded
 from domain.judge import Rules
 from domain.statements import load_sql
-from domain.units import Unit
+from domain.units import Stream, Unit
 
 __all__ = ["MAX_POSITION", "EventFilter", "Listener", "PgLog", "open_log"]
 
@@ -68,6 +68,10 @@ class PgLog:
         LogClosed, Invalid, Unavailable, or OutcomeUnknown.
         """
         return await self._writer.append(unit)
+
+    def recall(self, app_id: UUID, stream: str) -> Stream | None:
+        """See `domain.ports.Recall`: what the writer remembers, unless another process is known to have appended to the app since."""
+        return self._writer.recall(app_id, stream, self.wakeups.position(app_id))
 
     async def head(self, app_id: UUID) -> int:
         """The position of the newest event; 0 for an empty log."""

@@ -32,6 +32,11 @@ class AppStates:
         """A stream's state at the head, if known."""
         return self._young.get(name) or self._old.get(name)
 
+    def recall(self, name: str, at_least: int) -> Stream | None:
+        """A stream's state if it is known at a head no older than position `at_least`. Any thread may ask: whatever it finds was true a moment ago."""
+        head = self.head
+        return None if head is None or head.position < at_least else self.get(name)
+
     def put(self, name: str, stream: Stream) -> bool:
         """Remember a stream's state at the head. True when it is new among the late ones."""
         is_new = name not in self._young

@@ -51,6 +51,10 @@ class Wakeups:
         """Call `callback(app_id, position)` when another process has moved an app's head."""
         self._foreign.append(callback)
 
+    def position(self, app_id: UUID) -> int:
+        """How far the app's log is known to reach; 0 when nothing is known."""
+        return self._positions.get(app_id, 0)
+
     def advance(self, app_id: UUID, position: int) -> bool:
         """Note that the app's log reaches `position`. True when that is news."""
         if position <= self._positions.get(app_id, 0):

@@ -28,7 +28,7 @@ from domain.errors import OutcomeUnknown, PiCloudError, Unavailable
 from domain.events import Recorded
 from domain.judge import Head
 from domain.statements import load_sql
-from domain.units import Unit
+from domain.units import Stream, Unit
 
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
 MAX_BATCH_UNITS: Final = 256
@@ -59,6 +59,10 @@ class Writer(Committer):
     def looked_up(self) -> int:
         """How many outcomes had to be looked up."""
         return self._lane.looked_up + self._turns.looked_up
+
+    def recall(self, app_id: UUID, stream: str, at_least: int) -> Stream | None:
+        """See `Judging.recall`."""
+        return self._judging.recall(app_id, stream, at_least)
 
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """Append a unit; returns its events once they are durable. Raises the PiCloudError that refuses it."""

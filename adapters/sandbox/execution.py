@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from pydantic_monty import (
     CollectString,
+    ExternalResult,
     FunctionSnapshot,
     FutureSnapshot,
     Monty,
@@ -33,7 +34,7 @@ from adapters.sandbox.prelude import EXPORTS, ctx_input, plan
 from adapters.sandbox.reply import make_effects, make_reply
 from adapters.sandbox.settings import MAX_PRINT_BYTES
 from adapters.sandbox.workers import Worker
-from domain.sandbox import Call, Ending, Job, LogLine, RawEffect, Reply, RunResult, ScriptError
+from domain.sandbox import LATER, Call, Ending, Job, LogLine, RawEffect, Reply, RunResult, ScriptError
 
 OTHER_SUSPENSIONS: Final = 1000
 """Imports and undefined names that one run may meet, beside its host calls."""
@@ -51,14 +52,29 @@ OUT_OF_TIME: Final = object()
 
 _MIB: Final = 1024 * 1024
 
+_INTO_THE_SCRIPT: Final = frozenset({ValueError, KeyError, TypeError, PermissionError, RuntimeError})
+
 Snapshot = FunctionSnapshot | NameLookupSnapshot | FutureSnapshot | MontyComplete
+
+
+def raised_into_script(error: Exception) -> Exception:
+    """An error of the host that is an answer to the script. Raises any other."""
+    if type(error) not in _INTO_THE_SCRIPT:
+        raise error
+    return error
+
+
+def resumption(answer: Any) -> ExternalResult:
+    """What Monty goes on with."""
+    return {"exception": answer} if isinstance(answer, BaseException) else {"return_value": answer}
 
 
 class Execution:
     """The state of one run."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, answer_now: Callable[[Call], Any]) -> None:
         self.job = job
+        self._answer_now = answer_now
         self.spent_s = 0.0
         self.waited_s = 0.0
         self.pid: int | None = None
@@ -121,7 +137,7 @@ class Execution:
     def _go_on(self, snapshot: FunctionSnapshot, answer: Any) -> Call | RunResult:
         if answer is OUT_OF_TIME:
             return self._concluded(self._ended("timed_out", error=endings.timed_out(self.job)))
-        return self._advance(lambda: snapshot.resume({"exception": answer} if isinstance(answer, BaseException) else {"return_value": answer}))
+        return self._advance(lambda: snapshot.resume(resumption(answer)))
 
     def close(self) -> None:
         """Give the worker's session up, whatever state it is in."""
@@ -176,8 +192,9 @@ class Execution:
             outcome = self._failed(error)
         except (TypeError, ValueError, RecursionError) as error:  # a source, ctx or answer that Monty cannot take (lone surrogates, nesting)
             outcome = self._ended("raised", error=ScriptError(type(error).__name__, f"a value cannot enter the sandbox: {error}"))
-        self.spent_s += time.perf_counter() - self._step_began
-        self._step_began = None
+        finally:
+            self.spent_s += time.perf_counter() - self._step_began
+            self._step_began = None
         return self._concluded(outcome) if isinstance(outcome, RunResult) else outcome
 
     def _concluded(self, result: RunResult) -> RunResult:
@@ -196,9 +213,9 @@ class Execution:
                 return self._completed(snapshot.output)
             if isinstance(snapshot, FunctionSnapshot) and not snapshot.is_os_function and snapshot.function_name.startswith("_sys_"):
                 outcome = self._host_call(snapshot)
-                if outcome is not None:
+                if isinstance(outcome, Call | RunResult):
                     return outcome
-                snapshot = snapshot.resume({"return_value": None})
+                snapshot = snapshot.resume(outcome)
                 continue
             if self._lacks_handler(snapshot):
                 return self._ended("raised", error=ScriptError("NameError", "the script does not define handler(ctx)"))
@@ -213,22 +230,32 @@ class Execution:
             return False
         return snapshot.position.start >= self._tail_start
 
-    def _host_call(self, snapshot: FunctionSnapshot) -> Call | RunResult | None:
-        """None when the call was answered here."""
+    def _host_call(self, snapshot: FunctionSnapshot) -> Call | RunResult | ExternalResult:
+        """What the run resumes with when the call was answered here."""
         name, args = str(snapshot.function_name), snapshot.args
         if snapshot.kwargs:
             return self._ended("raised", error=ScriptError("TypeError", f"{name} takes no keyword arguments"))
         if name == "_sys_module":
             if len(args) == 2 and args[0] in self._importable():
                 self._imports.setdefault(args[0], args[1])
-            return None
+            return {"return_value": None}
         if name == "_sys_abort":
             return self._aborted(args)
         self._host_calls += 1
         if self._host_calls > self.job.limits.host_calls:
             return self._ended("budget", error=ScriptError("RuntimeError", f"more than {self.job.limits.host_calls} host calls"))
-        self._snapshot = snapshot
-        return Call(name.removeprefix("_sys_"), args)
+        call = Call(name.removeprefix("_sys_"), args)
+        answer = self._at_hand(call)
+        if answer is LATER:
+            self._snapshot = snapshot
+            return call
+        return resumption(answer)
+
+    def _at_hand(self, call: Call) -> Any:
+        try:
+            return self._answer_now(call)
+        except Exception as error:  # noqa: BLE001  # answered or raised again
+            return raised_into_script(error)
 
     def _importable(self) -> set[str]:
         return {*EXPORTS, *(module.name for module in self.job.modules)}

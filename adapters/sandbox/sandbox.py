@@ -15,7 +15,7 @@ import anyio
 from pydantic_monty import Monty, MontyError
 
 from adapters.sandbox.checker import check_source
-from adapters.sandbox.execution import OUT_OF_TIME, Execution
+from adapters.sandbox.execution import OUT_OF_TIME, Execution, raised_into_script
 from adapters.sandbox.launcher import MEASURES, Launchers, prepare
 from adapters.sandbox.settings import SandboxSettings
 from adapters.sandbox.threads import Threads, Watchdog
@@ -25,8 +25,6 @@ from domain.sandbox import Call, Diagnostic, Host, Job, RunResult, SandboxStatus
 
 EXIT_PAUSE_S: Final = 0.05
 """Monty's own threads end a little after its pools are closed; leaving at once aborts the process now and then."""
-
-_INTO_THE_SCRIPT: Final = frozenset({ValueError, KeyError, TypeError, PermissionError, RuntimeError})
 
 
 class MontySandbox:
@@ -43,7 +41,7 @@ class MontySandbox:
 
     async def run(self, job: Job, host: Host) -> RunResult:
         """See `Sandbox.run`."""
-        execution = Execution(job)
+        execution = Execution(job, host.answer_now)
         seat = _Seat(self._permits, self._workers, job)
         await seat.take()
         try:
@@ -114,10 +112,8 @@ async def _answer(call: Call, execution: Execution, host: Host) -> Any:
     try:
         with anyio.move_on_after(max(execution.remaining_s, 0)):
             return await host.call(call)
-    except Exception as error:
-        if type(error) not in _INTO_THE_SCRIPT:
-            raise
-        return error
+    except Exception as error:  # noqa: BLE001  # answered or raised again
+        return raised_into_script(error)
     finally:
         execution.waited_s += time.perf_counter() - began
     return OUT_OF_TIME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,9 @@ from domain.kv import (
     check_key,
     check_ttl,
     entry_stream,
+    exists,
 )
+from domain.sandbox import LATER
 from domain.units import ABSENT, Change
 from domain.values import check_json, decode_json, encode_json
 from projections.kv.live import LiveEntry, get_entry, page_entries
@@ -36,16 +39,24 @@ MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 
 async def kv_get(access: Access, collection: object, key: object) -> dict[str, Any] | None:
     """`{value (JSON text), version, updated_at}`, or None when absent."""
-    access.require("kv", Capability.KV_READ)
-    try:
-        name, entry_key = check_collection(collection), check_key(key)
-    except Invalid as error:
-        raise as_script_error(error, "kv") from error
-    stream = entry_stream(name, entry_key)
-    access.announce(stream)
-    entry = await get_entry(access.reader, access.app_id, name, entry_key, access.now)
+    stream = _about_to_get(access, collection, key)
+    entry = await get_entry(access.reader, access.app_id, str(collection), str(key), access.now)
     access.note(stream, ABSENT if entry is None else entry.version)
-    return None if entry is None else {"value": entry.value, "version": entry.version, "updated_at": _time(entry)}
+    return None if entry is None else {"value": entry.value, "version": entry.version, "updated_at": _time(entry.updated_at)}
+
+
+def kv_get_now(access: Access, collection: object, key: object) -> Any:
+    """What `kv_get` would answer, from the entry's last event if that is remembered, else `LATER`."""
+    stream = _about_to_get(access, collection, key)
+    known = access.recall(stream)
+    if known is None:
+        return LATER
+    entry = known.last
+    if not isinstance(entry, KvSet) or not exists(entry, access.now):
+        access.note(stream, ABSENT)
+        return None
+    access.note(stream, known.version)
+    return {"value": bytes(entry.value).decode(), "version": known.version, "updated_at": _time(known.recorded_at)}
 
 
 async def kv_list(access: Access, collection: object, prefix: object, limit: object, cursor: object, overlay: object) -> dict[str, Any]:
@@ -64,7 +75,7 @@ async def kv_list(access: Access, collection: object, prefix: object, limit: obj
     for entry in shown:
         if entry.key not in changes:
             _read(access, entry_stream(name, entry.key), entry.version)
-    rows = [{"key": entry.key, "value": entry.value, "version": entry.version, "updated_at": _time(entry)} for entry in shown]
+    rows = [{"key": entry.key, "value": entry.value, "version": entry.version, "updated_at": _time(entry.updated_at)} for entry in shown]
     following = None
     if len(page) > count:
         following = shown[-1].key
@@ -113,8 +124,20 @@ def _value(event: Event | None) -> Any:
     return msgspec.json.decode(event.value) if isinstance(event, KvSet) else None
 
 
-def _time(entry: LiveEntry) -> str:
-    return entry.updated_at.isoformat().replace("+00:00", "Z")
+def _about_to_get(access: Access, collection: object, key: object) -> str:
+    """The stream of an entry that may be read, and is next."""
+    access.require("kv", Capability.KV_READ)
+    try:
+        stream = entry_stream(check_collection(collection), check_key(key))
+    except Invalid as error:
+        raise as_script_error(error, "kv") from error
+    access.announce(stream)
+    return stream
+
+
+def _time(value: datetime | None) -> str:
+    assert value is not None
+    return value.isoformat().replace("+00:00", "Z")
 
 
 def _canonical(text: object) -> bytes:
@@ -199,6 +222,7 @@ def _sum(key: str, base: LiveEntry | None, by: float) -> str:
 KV: Final = Service(
     name="kv",
     calls={"kv_get": kv_get, "kv_list": kv_list},
+    now={"kv_get": kv_get_now},
     effects={"kv_set": kv_set, "kv_delete": kv_delete, "kv_increment": kv_increment},
     event=describe,
 )

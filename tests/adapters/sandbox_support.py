@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from domain.sandbox import Call, Job, Limits, RunResult, Sandbox, Source
+from domain.sandbox import LATER, Call, Job, Limits, RunResult, Sandbox, Source
 
 APP = UUID(int=1)
 OTHER_APP = UUID(int=2)
@@ -22,12 +22,20 @@ class KvHost:
 
     def __init__(self, data: dict[tuple[str, str], tuple[str, int]] | None = None, *, parked: dict[str, Answer] | None = None, **others: Answer) -> None:
         self.data = data or {}
+        self.at_hand: set[str] = set()
         self.calls: list[Call] = []
         self._slow = parked or {}
         self._others = {**others, **self._slow}
 
     def is_slow(self, name: str) -> bool:
         return name in self._slow
+
+    def answer_now(self, call: Call) -> Any:
+        """`kv_get` is answered in the sandbox's thread when it is in `at_hand`."""
+        if call.name not in self.at_hand:
+            return LATER
+        self.calls.append(call)
+        return self._get(*call.args)
 
     async def call(self, call: Call) -> Any:
         self.calls.append(call)

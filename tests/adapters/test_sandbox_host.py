@@ -51,6 +51,29 @@ async def test_other_errors_end_the_run_and_propagate(sandbox: MontySandbox) -> 
     assert await answer(sandbox, "return 1") == 1
 
 
+async def test_answers_at_hand_are_given_in_the_sandboxs_thread(sandbox: MontySandbox) -> None:
+    host = KvHost({("c", "k"): ("3", 1)})
+    host.at_hand.add("kv_get")
+    lines = ('c = kv.collection("c")', 'return [c.get("k"), c.get("none")]')
+    assert await answer(sandbox, *lines, host=host) == [3, None]
+    assert [call.args for call in host.calls] == [("c", "k"), ("c", "none")]
+
+
+@pytest.mark.parametrize(("kind", "ends"), [(ValueError, False), (PermissionError, False), (LookupError, True)])
+async def test_errors_at_hand_are_like_others(sandbox: MontySandbox, kind: type[Exception], ends: bool) -> None:  # noqa: FBT001
+    class Refusing(KvHost):
+        def answer_now(self, call: Call) -> object:
+            raise kind("said the host")
+
+    run = job(handler("try:", '    kv.collection("c").get("k")', "except (ValueError, PermissionError) as e:", "    return str(e)"))
+    if ends:
+        with pytest.raises(kind, match="said the host"):
+            await sandbox.run(run, Refusing())
+    else:
+        assert returned(await sandbox.run(run, Refusing())) == "said the host"
+    assert await answer(sandbox, "return 1") == 1
+
+
 async def test_time_in_host_calls_counts(sandbox: MontySandbox) -> None:
     async def never(_call: Call) -> None:
         await anyio.sleep_forever()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID, uuid4
 
 import anyio
@@ -14,13 +15,22 @@ from runtime.shares import Shares
 pytestmark = pytest.mark.anyio
 
 
+@asynccontextmanager
+async def _seat(shares: Shares, app_id: UUID, *, queued: bool) -> AsyncIterator[None]:
+    await shares.take(app_id, queued=queued)
+    try:
+        yield
+    finally:
+        shares.leave(app_id, queued=queued)
+
+
 async def test_who_has_fewest_is_next() -> None:
     shares = Shares(2)
     busy, quiet = uuid4(), uuid4()
     order: list[UUID] = []
 
     async def run(app: UUID) -> None:
-        async with shares.seat(app, queued=False):
+        async with _seat(shares, app, queued=False):
             order.append(app)
             await anyio.lowlevel.checkpoint()
 
@@ -37,14 +47,14 @@ async def test_who_has_fewest_is_next() -> None:
 async def test_a_waiter_who_is_cancelled_takes_no_seat_with_it() -> None:
     shares = Shares(1)
     app = uuid4()
-    async with shares.seat(app, queued=False):
+    async with _seat(shares, app, queued=False):
         with anyio.move_on_after(0.01) as waited:
-            async with shares.seat(app, queued=False):
+            async with _seat(shares, app, queued=False):
                 pytest.fail("there was no seat")
         assert waited.cancelled_caught
     for _ in range(3):
         with anyio.fail_after(1):
-            async with shares.seat(app, queued=False):
+            async with _seat(shares, app, queued=False):
                 assert shares.waiting == 0
 
 
@@ -65,7 +75,7 @@ async def _had(shares: Shares, wanted: list[tuple[UUID, bool]]) -> int:
     async def ask(line: tuple[UUID, bool]) -> None:
         nonlocal seated
         app, queued = line
-        async with shares.seat(app, queued=queued):
+        async with _seat(shares, app, queued=queued):
             seated += 1
             await anyio.sleep_forever()
 
@@ -87,13 +97,13 @@ async def test_one_seat_can_let_in_two() -> None:
     entered: list[UUID] = []
     async with anyio.create_task_group() as tasks, AsyncExitStack() as held:
         leaving = await held.enter_async_context(AsyncExitStack())
-        await leaving.enter_async_context(shares.seat(app, queued=True))
+        await leaving.enter_async_context(_seat(shares, app, queued=True))
         for who, queued in [(app, True)] * 3 + [(app, False)] * 2 + [(second, True)] * 2:
-            await held.enter_async_context(shares.seat(who, queued=queued))
+            await held.enter_async_context(_seat(shares, who, queued=queued))
 
         async def ask(line: tuple[UUID, bool]) -> None:
             who, queued = line
-            async with shares.seat(who, queued=queued):
+            async with _seat(shares, who, queued=queued):
                 entered.append(who)
                 await anyio.sleep_forever()
 
