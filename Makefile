@@ -37,6 +37,7 @@ lock: $(VENV)/.uv ## Choose dependencies anew and lock them with hashes
 	$(LOCK) --upgrade -o requirements.txt
 	$(LOCK) --upgrade --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --upgrade --group dev --group bench -c requirements-dev.txt -o requirements-bench.txt
+	$(LOCK) --upgrade --group docs -c requirements-dev.txt -o requirements-docs.txt
 
 clean: ## Remove the environment and caches, not the data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
