@@ -18,11 +18,12 @@ from typing import Any, Final, Literal
 import msgspec
 
 from domain.errors import Invalid
-from domain.values import check_json
+from domain.values import encode_json
 
 MAX_PATH_LEVELS: Final = 5
 MAX_CONDITIONS: Final = 100
 MAX_IN_VALUES: Final = 1000
+MAX_FILTER_BYTES: Final = 64 * 1024
 
 _FIELD: Final = "filter"
 _MAX_ECHO_CHARS: Final = 80
@@ -91,7 +92,7 @@ EVERYTHING: Final = AllOf(())
 
 def parse_filter(raw: object) -> Filter:
     """Make a filter of a JSON value. Raises Invalid, with the name of an unknown operator; modifiers (`$sort`) belong to `parse_query`."""
-    check_json(raw, _FIELD)
+    encode_json(raw, _FIELD, max_bytes=MAX_FILTER_BYTES)
     return _Parser().filter(raw)
 
 

@@ -16,7 +16,7 @@ from domain.ids import stream_parts
 from tests.domain.given import NOW, given
 
 BEFORE = NOW - timedelta(days=1)
-PLACE = {"collection": "c", "id": "d"}
+PLACE: Any = {"collection": "c", "id": "d"}
 
 
 def raw(value: Any) -> msgspec.Raw:

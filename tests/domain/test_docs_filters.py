@@ -130,6 +130,11 @@ def test_what_is_no_json_is_refused(raw: Any) -> None:
     assert refusal.value.field == "filter"
 
 
+def test_size_is_bounded() -> None:
+    with pytest.raises(Invalid, match="at most 65536"):
+        parse_filter({"a": "x" * 65536})
+
+
 def test_depth_is_bounded() -> None:
     deep: Any = {"a": 1}
     for _ in range(100):
@@ -177,7 +182,7 @@ def test_sorts_can_be_written_in_three_ways() -> None:
 
 
 def test_values_are_ordered_by_type_then_by_value_then_by_id() -> None:
-    values = [None, False, True, -1, 0.5, 2**60, 10.0**30, "", "A", "a", "é", "\uffff", "\U00010000", [], {}]
+    values: list[Any] = [None, False, True, -1, 0.5, 2**60, 10.0**30, "", "A", "a", "é", "\uffff", "\U00010000", [], {}]
     rows = [("x", {}), *((f"i{number}", {"v": value}) for number, value in enumerate(values))]
     assert ordered(rows, descending=False) == [doc_id for doc_id, _ in rows]
     assert ordered(rows, descending=True) == [doc_id for doc_id, _ in reversed(rows)]
