@@ -26,11 +26,21 @@ LIMIT {limit}
 {indexed} SELECT count(*) AS documents FROM {documents} WHERE app_id = $1 AND collection = $2 AND {condition}
 
 -- name: indexed
--- Materialized, because the planner, who knows neither values nor limits, might walk through the whole collection instead.
-WITH indexed AS MATERIALIZED (SELECT * FROM documents WHERE {index_condition})
+-- Materialized, because the planner, who knows neither values nor limits, might walk through the whole collection instead. Long documents are not in the index
+-- of what documents hold, so each of them is looked at.
+WITH indexed AS MATERIALIZED (
+    SELECT * FROM documents WHERE {index_condition} AND octet_length(data) <= 16384
+    UNION ALL
+    SELECT * FROM documents WHERE app_id = $1 AND collection = $2 AND octet_length(data) > 16384
+)
 
 -- name: some_indexed
-WITH indexed AS MATERIALIZED (SELECT * FROM documents WHERE {index_condition} LIMIT {most} + 1)
+WITH indexed AS MATERIALIZED (
+    SELECT * FROM documents WHERE {index_condition} AND octet_length(data) <= 16384
+    UNION ALL
+    SELECT * FROM documents WHERE app_id = $1 AND collection = $2 AND octet_length(data) > 16384
+    LIMIT {most} + 1
+)
 
 -- name: are_few
 (SELECT count(*) FROM indexed) <= {most}

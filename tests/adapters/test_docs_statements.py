@@ -58,6 +58,7 @@ async def test_equality_is_looked_up(dsn: str, connection: asyncpg.Connection, r
     assert "Bitmap Index Scan on documents_tree" in found
     assert "Seq Scan" not in found
     assert all("never executed" in line for line in found.splitlines() if "documents_pkey" in line)
+    assert "documents_long" in found
     # Nothing of the other app's equal documents is looked at.
     assert max(actual_rows(line) for line in found.splitlines() if "Bitmap Heap" in line) <= 100
 
@@ -92,6 +93,17 @@ async def test_a_page_by_id_reads_no_more_than_itself(dsn: str, connection: asyn
     found = await plan(dsn, connection, {"$limit": 10, "$cursor": {"id": "001000", "data": {}}})
     scan = next(line for line in found.splitlines() if "documents_pkey" in line)
     assert actual_rows(scan) == 11, found
+
+
+async def test_long_documents_are_found_without_the_index(dsn: str, connection: asyncpg.Connection) -> None:
+    await connection.execute(FILL, APP, 10)
+    long = """UPDATE documents SET data = overlay(data PLACING '{"long": "' || repeat('x', 20000) || '", ' FROM 1 FOR 1) WHERE id = '000007'"""
+    await connection.execute(long)
+    await connection.execute("UPDATE documents SET tree = jsonb_build_object(app_id::text || '/c', data::jsonb)")
+    async with open_pool(dsn, 1) as pool:
+        for raw in ({"n": {"$in": [3, 7]}}, {"n": {"$in": [3, 7]}, "$sort": "few"}):
+            documents, _ = await find_documents(PgReader(pool), APP, "c", parse_query(raw), max_bytes=1 << 22)
+            assert [document.id for document in documents] == ["000003", "000007"]
 
 
 async def test_counts_are_looked_up_too(dsn: str, connection: asyncpg.Connection) -> None:
