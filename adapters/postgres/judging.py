@@ -74,7 +74,7 @@ class Judging:
 
     def recall(self, app_id: UUID, stream: str, at_least: int) -> Stream | None:
         """A stream's state at the head that is known of its app; None when it is not known, or the head is known to have moved to `at_least` since."""
-        return self._cache.app(app_id).recall(stream, at_least)
+        return self._cache.recall(app_id, stream, at_least)
 
     def forget(self, app_ids: Iterable[UUID]) -> None:
         """Drop what is known of these apps: it may be stale."""
