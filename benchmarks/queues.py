@@ -120,6 +120,7 @@ class PiCloudQueue:
             self._platform.log,
             self._background,
             self._dispatcher,
+            self._platform.directory,
             self._platform.worker_id,
             slots=slots,
             dead_after_s=settings.process.dead_s,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 import asyncpg
+import msgspec
 import structlog
 from uuid_utils.compat import uuid7
 
@@ -24,12 +25,12 @@ from adapters.postgres.wakeups import Wakeups
 from adapters.postgres.writer import Writer
 from domain.clock import Clock, utc_now
 from domain.errors import PiCloudError, Unavailable
-from domain.events import Recorded
+from domain.events import Event, Recorded
 from domain.judge import Rules
 from domain.statements import load_sql
 from domain.units import Stream, Unit
 
-__all__ = ["MAX_POSITION", "EventFilter", "Listener", "PgLog", "open_log"]
+__all__ = ["MAX_POSITION", "Cause", "EventFilter", "Listener", "PgLog", "open_log"]
 
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
 _PAGE: Final = 500
@@ -40,6 +41,13 @@ MAX_POSITION: Final = 2**63 - 1
 log = structlog.get_logger(__name__)
 
 Listener = Callable[[Sequence[Recorded], Counts], None]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """An event and the one before it in its stream."""
+
+    recorded: Recorded
+    before: Event | None
 
 
 class PgLog:
@@ -106,6 +114,12 @@ class PgLog:
         rows = await self._fetch(_SQL["read_positions"], [app_id for app_id, _ in places], [position for _, position in places])
         return {(row["app_id"], row["position"]): recorded_from(row, row["app_id"], self._codec.decode) for row in rows}
 
+    async def read_causes(self, places: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Cause | None]:
+        """The events at these places of any apps' logs, and those before them; None for those that would be too much at once, beyond a first one."""
+        app_ids, positions = [app_id for app_id, _ in places], [position for _, position in places]
+        rows = await self._fetch(_SQL["read_causes"], app_ids, positions, _PAGE_BYTES)
+        return {(row["app_id"], row["position"]): self._cause(row) for row in rows}
+
     async def position_at(self, app_id: UUID, time: datetime) -> int:
         """The position of the last event recorded at or before a time; 0 when there is none."""
         rows = await self._fetch(_SQL["position_at"], app_id, time)
@@ -129,6 +143,12 @@ class PgLog:
     async def close_app(self, app_id: UUID) -> None:
         """Refuse every later unit of an app's log. Idempotent."""
         await self._fetch(_SQL["close_head"], app_id)
+
+    def _cause(self, row: asyncpg.Record) -> Cause | None:
+        if row["state"] is None:
+            return None
+        before = None if row["before_topic"] is None else self._codec.decode(row["before_topic"], row["before_state"])
+        return Cause(recorded_from(row, row["app_id"], self._codec.decode), before)
 
     async def _next_page(self, app_id: UUID, after: int) -> list[Recorded]:
         while True:
