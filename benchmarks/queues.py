@@ -126,6 +126,7 @@ class PiCloudQueue:
             dead_after_s=settings.process.dead_s,
             done=self._done,
         )
+        self._platform.log.claim_for(reactor)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reactor.run)
             try:

@@ -48,7 +48,8 @@ class Backlog:
         self._runs = 0
         self._waiting: dict[UUID, deque[_Waiting]] = {}
         self._full: set[UUID] = set()
-        self._left_more = False
+        self._left_more = True
+        self._short = False
         self._rows = 0
         self.held: Counter[UUID] = Counter()
 
@@ -65,10 +66,28 @@ class Backlog:
         """How many rows an app may have here."""
         return max(1, (self._slots + self._ahead) // 2)
 
-    def leave(self, app_id: UUID) -> None:
-        """Forget a row that is done or given back."""
-        self._rows -= 1
-        self.held[app_id] -= 1
+    def reserve(self, app_id: UUID) -> int:
+        """Hold as many rows of an app as it may have; how many that are."""
+        rows = max(0, min(self.room, self.per_app - self.held[app_id]))
+        if rows:
+            self.hold(app_id, rows)
+        else:
+            self.ran_short()
+        return rows
+
+    def hold(self, app_id: UUID, rows: int = 1) -> None:
+        """Count rows that are claimed, or may be in a moment."""
+        self.held[app_id] += rows
+        self._rows += rows
+
+    def ran_short(self) -> None:
+        """Note that more rows would have been claimed, had there been room."""
+        self._short = True
+
+    def leave(self, app_id: UUID, rows: int = 1) -> None:
+        """Forget a row that is done or given back, or rows that were reserved in vain."""
+        self._rows -= rows
+        self.held[app_id] -= rows
         if not self.held[app_id]:
             del self.held[app_id]
 
@@ -79,7 +98,7 @@ class Backlog:
     def looked(self, shares: Shares, found: Counter[UUID], now_s: float) -> None:
         """Hold what a claim has found within these shares. It may have left more, and more of those apps whose share it has used up.
 
-        If so, and all rows before were begun soon, the next one may claim further ahead; if one was late, not as far.
+        If so, or if it ran short of room otherwise, and all rows before were begun soon, the next one may claim further ahead; if one was late, not as far.
         """
         self._left_more = found.total() >= shares.room
         before = Counter(shares.held)
@@ -87,12 +106,13 @@ class Backlog:
         self._full = {app_id for app_id, rows in before.items() if rows >= shares.per_app}
         self.held.update(found)
         self._rows += found.total()
+        wanted, self._short = self.may_have_left or self._short, False
         slowest_s, self._slowest_s = self._longest_wait(now_s), None
         if slowest_s is None:
             return
         if slowest_s > _LATE_S:
             self._ahead //= 2
-        elif self.may_have_left and slowest_s < _SOON_S:
+        elif wanted and slowest_s < _SOON_S:
             self._ahead = min(max(2 * self._ahead, self._slots), MAX_AHEAD)
 
     @property

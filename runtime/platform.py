@@ -120,6 +120,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
     log.on_commit(lambda events, _: directory.changed(events))
     log.on_commit(reactor.committed)
+    log.claim_for(reactor)
     log.on_commit(metrics.committed)
     log.wakeups.on_foreign(directory.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())

@@ -7,7 +7,7 @@ that owed it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -17,11 +17,12 @@ import msgspec
 import structlog
 
 from adapters.postgres.log import PgLog
+from domain.claiming import Born, Rooms
 from domain.errors import FenceLost, LogClosed, OutcomeUnknown, Throttled
 from domain.events import Recorded
 from domain.ports import Reader
 from domain.sandbox import ScriptError
-from projections.outbox.claims import Claim, Claimed, claim, orphans, release, release_all
+from projections.outbox.claims import Claim, Claimed, claim, orphans, release, release_all, release_others
 from projections.outbox.outbox import OUTBOX_GREW
 from runtime.backlog import GIVE_BACK_AFTER_S, Backlog
 from runtime.directory import Directory
@@ -71,6 +72,10 @@ class Reactor:
         self._dead_after_s = dead_after_s
         self._done = done
         self._backlog = Backlog(slots)
+        self._tokens: set[int] = set()
+        self._offers = 0
+        self._strays = False
+        self._runs: anyio.abc.TaskGroup | None = None
         self._wake = anyio.Event()
         self._paused = anyio.Event()
         self._stopping = False
@@ -85,9 +90,44 @@ class Reactor:
         """Look for due rows now."""
         self._wake.set()
 
+    @property
+    def worker_id(self) -> UUID:
+        """Who claims here."""
+        return self._worker_id
+
+    def offer(self, app_ids: Iterable[UUID]) -> Rooms:
+        """Take new rows at birth while none are known to be due that have waited longer."""
+        if self._runs is None or self._stopping or self._strays or self._backlog.may_have_left:
+            return {}
+        offered = {app_id: rows for app_id in app_ids if (rows := self._backlog.reserve(app_id))}
+        self._offers += bool(offered)
+        return offered
+
+    def take(self, offered: Rooms, born: Sequence[Born]) -> None:
+        """Begin the rows that were born claimed."""
+        self._close(offered, Counter(each.app_id for each in born))
+        claims = [Claim(app_id=each.app_id, task=each.task, attempt=1, due_at=each.due_at, first_attempt_at=None, token=each.token) for each in born]
+        for held in claims:
+            self._hold(held)
+        works = [self._known(held, each) for held, each in zip(claims, born, strict=True)]
+        if self._stopping or self._runs is None:  # given back with all others
+            for held in claims:
+                self._leave(held)
+        elif None in works:
+            self._runs.start_soon(self._take, claims, self._runs)
+        else:
+            self._wait(works, self._runs)
+
+    def lost(self, offered: Rooms) -> None:
+        """Rows may have been claimed that nobody here knows of."""
+        self._strays = True
+        self._close(offered, Counter())
+        self.wake()
+
     async def run(self) -> None:
         """Claim and run until stopped; then wait for what is running, a while, and give the rest back."""
         async with anyio.create_task_group() as runs:
+            self._runs = runs
             while not self._stopping:
                 self._wake = anyio.Event()
                 next_in_s = await self._look(runs)
@@ -101,6 +141,7 @@ class Reactor:
                 while len(self._backlog):
                     self._wake = anyio.Event()
                     await self._wake.wait()
+            self._runs = None
             runs.cancel_scope.cancel()
         try:
             await release_all(self._reader, self._worker_id)
@@ -130,6 +171,8 @@ class Reactor:
         """Give back what has waited too long, claim what there is room for and begin what has slots; returns when it is worth looking again."""
         for work in self._backlog.overdue(anyio.current_time()):
             runs.start_soon(self._give_back, work.claim)
+        if self._strays and not self._offers:
+            await self._release_strays()
         claimed = await self._claim()
         if claimed.claims:
             await self._take(claimed.claims, runs)
@@ -145,7 +188,9 @@ class Reactor:
             log.exception("claim_failed")
         else:
             self._backlog.looked(shares, Counter(held.app_id for held in claimed.claims), anyio.current_time())
+            self._tokens.update(held.token for held in claimed.claims)
             return claimed
+        self._strays = True  # the answer may be all that was lost
         await anyio.sleep(_PAUSE_S)
         return Claimed([], 0)
 
@@ -157,11 +202,15 @@ class Reactor:
             for held in claimed:
                 runs.start_soon(self._read_and_wait, held, runs)
             return
-        now_s = anyio.current_time()
         for held, work in zip(claimed, works, strict=True):
             if work is None:
                 runs.start_soon(self._give_back, held)
-            else:
+        self._wait(works, runs)
+
+    def _wait(self, works: Iterable[Work | None], runs: anyio.abc.TaskGroup) -> None:
+        now_s = anyio.current_time()
+        for work in works:
+            if work is not None:
                 self._backlog.wait(work, now_s)
         self._begin(runs)
 
@@ -181,8 +230,7 @@ class Reactor:
                 log.exception("cause_unreadable", app_id=str(held.app_id), execution_id=str(held.task.execution_id))
             await self._give_back(held, _UNREADABLE_PAUSE_S if unreadable else _PAUSE_S)
         else:
-            self._backlog.wait(work, anyio.current_time())
-            self._begin(runs)
+            self._wait([work], runs)
 
     async def _run(self, work: Work, runs: anyio.abc.TaskGroup) -> None:
         held = work.claim
@@ -247,8 +295,40 @@ class Reactor:
             else:
                 return
 
+    async def _release_strays(self) -> None:
+        """No offer is open, and none is made before this is done: so whatever is claimed here and not known is nobody's."""
+        try:
+            await release_others(self._reader, self._worker_id, list(self._tokens))
+        except Exception as error:  # noqa: BLE001  # tried again with each look until it is done
+            log.warning("claims_not_given_back", error=str(error))
+        else:
+            self._strays = False
+
+    def _close(self, offered: Rooms, born: Mapping[UUID, int]) -> None:
+        """Free what an offer has kept; what was used up may not have been enough."""
+        self._offers -= bool(offered)
+        for app_id, rows in offered.items():
+            self._backlog.leave(app_id, rows)
+            if born.get(app_id, 0) >= rows:
+                self._backlog.ran_short()
+        if self._stopping or (self._strays and not self._offers):
+            self.wake()
+
+    def _hold(self, held: Claim) -> None:
+        self._backlog.hold(held.app_id)
+        self._tokens.add(held.token)
+
+    def _known(self, held: Claim, born: Born) -> Work | None:
+        """A row with what it needs, if all of that is at hand."""
+        trigger_id = held.task.trigger_id
+        trigger = None if trigger_id is None else self._directory.trigger(held.app_id, trigger_id)
+        if born.cause is None or (trigger is None and trigger_id is not None):
+            return None
+        return Work(claim=held, cause=born.cause, before=born.before, trigger=trigger)
+
     def _leave(self, held: Claim) -> None:
         self._backlog.leave(held.app_id)
+        self._tokens.discard(held.token)
         if self._stopping or self._backlog.wants_more(held.app_id):
             self.wake()
 

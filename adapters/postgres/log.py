@@ -15,6 +15,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.postgres.batch import HeadMove
+from adapters.postgres.births import Births
 from adapters.postgres.connect import LOST, is_servers_fault, unavailable
 from adapters.postgres.filters import EventFilter, filtered_read
 from adapters.postgres.hints import MAX_APPS, encode_hint
@@ -23,6 +24,7 @@ from adapters.postgres.lane import Counts
 from adapters.postgres.rows import recorded_from
 from adapters.postgres.wakeups import Wakeups
 from adapters.postgres.writer import Writer
+from domain.claiming import Claimant
 from domain.clock import Clock, utc_now
 from domain.errors import PiCloudError, Unavailable
 from domain.events import Event, Recorded
@@ -53,11 +55,12 @@ class Cause(msgspec.Struct, frozen=True):
 class PgLog:
     """The event log in PostgreSQL."""
 
-    def __init__(self, pool: asyncpg.Pool, writer: Writer, wakeups: Wakeups, codec: Codec, listeners: list[Listener]) -> None:
+    def __init__(self, pool: asyncpg.Pool, writer: Writer, wakeups: Wakeups, codec: Codec, listeners: list[Listener], births: Births) -> None:
         self._pool = pool
         self._writer = writer
         self._codec = codec
         self._listeners = listeners
+        self._births = births
         self.wakeups = wakeups
 
     @property
@@ -68,6 +71,10 @@ class PgLog:
     def on_commit(self, listener: Listener) -> None:
         """Call `listener(events, counts)` on the loop after each commit of this process, in commit order of each app."""
         self._listeners.append(listener)
+
+    def claim_for(self, claimant: Claimant) -> None:
+        """Let rows that commits of this process add to the outbox be born claimed, as far as `claimant` would take them."""
+        self._births.claimant = claimant
 
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """Append a unit, all of it or none.
@@ -199,13 +206,14 @@ async def open_log(
     def hint(moves: Sequence[HeadMove]) -> str:
         return "" if wakeups.alone else encode_hint(sender, [(move.app_id, move.next) for move in moves[:MAX_APPS]])
 
-    writer = Writer(dsn, Judging(rules, codec, project, clock, hint), committed)
+    births = Births()
+    writer = Writer(dsn, Judging(rules, codec, project, clock, hint), births, committed)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wakeups.run, dsn, poll_s)
         async with anyio.create_task_group() as writing:
             writing.start_soon(writer.run)
             try:
-                yield PgLog(pool, writer, wakeups, codec, listeners)
+                yield PgLog(pool, writer, wakeups, codec, listeners, births)
             finally:
                 writer.close()
         tasks.cancel_scope.cancel()

@@ -6,7 +6,7 @@ and whoever still works under it is refused at commit, because the row does not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -63,6 +63,11 @@ async def release(reader: Reader, held: Claim) -> None:
 async def release_all(reader: Reader, worker_id: UUID) -> None:
     """Give back every row of a worker that will not finish them."""
     await reader.fetch(_SQL["release_all"], worker_id)
+
+
+async def release_others(reader: Reader, worker_id: UUID, tokens: Collection[int]) -> None:
+    """Give back the rows of a worker that it does not know of, because the answer that told of them was lost: all but those under these fences."""
+    await reader.fetch(_SQL["release_others"], worker_id, tokens)
 
 
 async def orphans(reader: Reader, dead_after_s: float, limit: int) -> list[Claim]:
