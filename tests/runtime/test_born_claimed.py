@@ -68,14 +68,15 @@ async def test_what_there_is_no_room_for_is_born_free_and_leaves_room_for_others
     await _warmed(app)
     trigger = await app.trigger(await app.script(LOOP, timeout_s=2.0), "c")
     await app.append(*map(put, range(400)))
-    assert 0 < await _claimed_here(app) < 200
+    assert 0 < await eventually(lambda: _claimed_here(app)) < 200
     other = await new_app(platform)
     await other.trigger(await other.script(COUNT), "c")
     await other.append(put("k"))
-    await other.expect(ExecutionSucceeded, within_s=1.5)
+    await other.expect(ExecutionSucceeded)
+    assert len(await app.outbox()) > 300, "the busy app was done too soon to show anything"
     disabled = msgspec.structs.replace(trigger, enabled=False)
     await app.append(Record(name=trigger_stream(trigger.id), event=TriggerSaved(trigger=disabled)))
-    await app.drained()
+    await app.drained(within_s=60)
 
 
 async def test_a_process_without_a_reactor_takes_nothing(dsn: str) -> None:
