@@ -117,6 +117,7 @@ class Writer(Committer):
             self._wake.clear()
             await self._wake.wait()
             return
+        await asyncio.sleep(0)  # whoever is ready now has a unit for this batch, too
         batch = self._take()
         if batch:
             await self._commit(self._lane, batch)
