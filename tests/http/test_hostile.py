@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.serving import Served, Site, serving
 from tests.runtime.world import eventually
 
@@ -57,7 +57,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 async def served(server_dsn: str, template: str) -> AsyncIterator[Served]:
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, serving(dsn) as opened:
+    async with cloned(server_dsn, template) as dsn, serving(dsn) as opened:
         yield opened
 
 
