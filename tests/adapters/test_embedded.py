@@ -74,6 +74,7 @@ async def run(dsn: str, *statements: str) -> object:
         await connection.close()
 
 
+@pytest.mark.alone
 async def test_stops_and_starts_again_on_its_data_within_two_seconds(data_dir: Path) -> None:
     with open_embedded(data_dir) as dsn:
         assert await run(dsn, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42) RETURNING n") == 42
