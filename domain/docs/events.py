@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from domain.aggregates import Aggregate, TriggerSubject
-from domain.docs.merge_patch import merge_patch
 from domain.errors import Invalid
 from domain.events import Event
 from domain.globs import candidates
@@ -20,7 +19,6 @@ from domain.values import check_text, decode_json, encode_json
 MAX_COLLECTION_BYTES: Final = 128
 MAX_ID_BYTES: Final = 512
 MAX_DATA_BYTES: Final = 1024 * 1024
-MISSING_CODE: Final = "no_such_document"
 
 
 class DocCreated(Event, frozen=True, kw_only=True):
@@ -81,12 +79,6 @@ class PutDoc(_DocEffect, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-class PatchDoc(_DocEffect, frozen=True, kw_only=True):
-    """Merge a patch (RFC 7396, the text of a JSON object) into whatever the document's data is at commit; refused when there is none."""
-
-    merge: msgspec.Raw
-
-
 class DeleteDoc(_DocEffect, frozen=True, kw_only=True):
     """Delete a document; nothing happens when there is none."""
 
@@ -136,22 +128,16 @@ def decide_create(effect: CreateDoc, last: Event | None, now: datetime) -> Seque
 def decide_update(effect: UpdateDoc, last: Event | None, now: datetime) -> Sequence[Event]:
     """Replace what is there."""
     del now
-    return (_updated(effect, effect.data, _present(effect, last).created_at),)
+    if not isinstance(last, DocCreated | DocUpdated):
+        raise Invalid(f"docs: there is no document {effect.id!r}", field="id", code="no_such_document")
+    return (_updated(effect, last.created_at),)
 
 
 def decide_put(effect: PutDoc, last: Event | None, now: datetime) -> Sequence[Event]:
     """Create or replace."""
     if isinstance(last, DocCreated | DocUpdated):
-        return (_updated(effect, effect.data, last.created_at),)
+        return (_updated(effect, last.created_at),)
     return (DocCreated(collection=effect.collection, id=effect.id, data=effect.data, created_at=now),)
-
-
-def decide_patch(effect: PatchDoc, last: Event | None, now: datetime) -> Sequence[Event]:
-    """Merge into what is there; raises Invalid when the result is too large or too deep."""
-    del now
-    found = _present(effect, last)
-    merged: Any = merge_patch(msgspec.json.decode(found.data), msgspec.json.decode(effect.merge))
-    return (_updated(effect, check_data(merged), found.created_at),)
 
 
 def decide_delete(effect: DeleteDoc, last: Event | None, now: datetime) -> Sequence[Event]:
@@ -176,20 +162,14 @@ def _check_name(name: object, field: str, max_bytes: int, what: str) -> str:
     return name
 
 
-def _present(effect: _DocEffect, last: Event | None) -> DocCreated | DocUpdated:
-    if not isinstance(last, DocCreated | DocUpdated):
-        raise Invalid(f"docs: there is no document {effect.id!r}", field="id", code=MISSING_CODE)
-    return last
-
-
-def _updated(effect: _DocEffect, data: msgspec.Raw, created_at: datetime) -> DocUpdated:
-    return DocUpdated(collection=effect.collection, id=effect.id, data=data, created_at=created_at)
+def _updated(effect: UpdateDoc | PutDoc, created_at: datetime) -> DocUpdated:
+    return DocUpdated(collection=effect.collection, id=effect.id, data=effect.data, created_at=created_at)
 
 
 AGGREGATE: Final = Aggregate(
     kind="docs",
     events=(DocCreated, DocUpdated, DocDeleted),
-    deciders={CreateDoc: decide_create, UpdateDoc: decide_update, PutDoc: decide_put, PatchDoc: decide_patch, DeleteDoc: decide_delete},
+    deciders={CreateDoc: decide_create, UpdateDoc: decide_update, PutDoc: decide_put, DeleteDoc: decide_delete},
     exists=exists,
     subject=trigger_subject,
 )

@@ -13,8 +13,9 @@ from adapters.postgres.log import PgLog
 from domain.clock import Clock
 from domain.docs import DocCreated, DocUpdated, check_collection, check_id
 from domain.docs.evaluate import Place
-from domain.docs.events import MISSING_CODE, CreateDoc, DeleteDoc, PatchDoc, PutDoc, check_data
+from domain.docs.events import CreateDoc, DeleteDoc, PutDoc, UpdateDoc, check_data
 from domain.docs.filters import EVERYTHING
+from domain.docs.merge_patch import merge_patch
 from domain.docs.queries import Query, next_cursor, parse_query
 from domain.errors import AlreadyExists, Conflict, Invalid, NotFound, VersionConflict
 from domain.events import Recorded
@@ -23,7 +24,7 @@ from domain.units import ABSENT, ANY, Change, Effect
 from projections.docs.reads import Collection, Document, find_documents, page_collections, read_document
 from runtime.admin.bounded import PAGE_BYTES, Cut
 from runtime.admin.history import DataHistory, Kept
-from runtime.admin.writing import Acting, AdminWriter
+from runtime.admin.writing import Acting, AdminWriter, retried
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 
 MAX_VERSION: Final = 2**63 - 1
@@ -82,7 +83,7 @@ class DocsData:
 
     async def create(self, app_id: UUID, collection: str, doc_id: str | None, data: Any, acting: Acting) -> Document:
         """Make a document, with an id of its own if none is given. Raises Invalid, or Conflict when there is one of this id."""
-        encoded = await _encoded(data, "data")
+        encoded = await _encoded(data)
         effect = CreateDoc(collection=check_collection(collection), id=str(uuid7()) if doc_id is None else check_id(doc_id), data=encoded)
         try:
             return await self._save(app_id, effect, ABSENT, acting)
@@ -91,31 +92,32 @@ class DocsData:
 
     async def put(self, app_id: UUID, collection: str, doc_id: str, data: Any, if_version: int | None, acting: Acting) -> Document:
         """Create or replace a document; `if_version` 0 expects none, None expects nothing. Raises Invalid, or Conflict with `expected` and `found`."""
-        effect = PutDoc(collection=check_collection(collection), id=check_id(doc_id), data=await _encoded(data, "data"))
-        return await self._save_expecting(app_id, effect, if_version, acting)
+        effect = PutDoc(collection=check_collection(collection), id=check_id(doc_id), data=await _encoded(data))
+        try:
+            return await self._save(app_id, effect, _expectation(if_version), acting)
+        except VersionConflict as error:
+            document = await read_document(self._reader, app_id, collection, doc_id)
+            raise _mismatch(if_version, 0 if document is None else document.version) from error
 
     async def patch(self, app_id: UUID, collection: str, doc_id: str, merge: Any, if_version: int | None, acting: Acting) -> Document:
         """Merge a patch (RFC 7396) into a document. Raises as `put` does, and NotFound when there is none."""
-        effect = PatchDoc(collection=check_collection(collection), id=check_id(doc_id), merge=await _encoded(merge, "merge"))
-        try:
-            return await self._save_expecting(app_id, effect, if_version, acting)
-        except Invalid as error:
-            raise (_missing() if error.code == MISSING_CODE else error) from error
+        _expectation(if_version)
+
+        async def attempt() -> Document:
+            found = await self.get(app_id, collection, doc_id, None)
+            if if_version not in {None, found.version}:
+                raise _mismatch(if_version, found.version)
+            size = weigh(merge, MAX_ON_LOOP_BYTES) + len(bytes(found.data))
+            data = await off_loop(size, lambda: check_data(merge_patch(msgspec.json.decode(found.data), merge)))
+            return await self._save(app_id, UpdateDoc(collection=collection, id=doc_id, data=data), found.version, acting)
+
+        return await retried(attempt)
 
     async def delete(self, app_id: UUID, collection: str, doc_id: str, acting: Acting) -> None:
         """Delete a document. Raises Invalid, or NotFound when there is none."""
         effect = DeleteDoc(collection=check_collection(collection), id=check_id(doc_id))
         if not await self._writer.append(app_id, acting, [Change(effect)]):
             raise _missing()
-
-    async def _save_expecting(self, app_id: UUID, effect: PutDoc | PatchDoc, if_version: int | None, acting: Acting) -> Document:
-        try:
-            return await self._save(app_id, effect, _expectation(if_version), acting)
-        except VersionConflict as error:
-            document = await read_document(self._reader, app_id, effect.collection, effect.id)
-            found = 0 if document is None else document.version
-            message = f"if_version: expected version {if_version}, found {found}"
-            raise Conflict(message, code="version_conflict", field="if_version", expected=if_version, found=found) from error
 
     async def _save(self, app_id: UUID, effect: Effect, expect: int, acting: Acting) -> Document:
         events = await self._writer.append(app_id, acting, [Change(effect, expect)])
@@ -124,8 +126,8 @@ class DocsData:
         return document
 
 
-async def _encoded(data: Any, field: str) -> msgspec.Raw:
-    return await off_loop(weigh(data, MAX_ON_LOOP_BYTES), lambda: check_data(data, field))
+async def _encoded(data: Any) -> msgspec.Raw:
+    return await off_loop(weigh(data, MAX_ON_LOOP_BYTES), lambda: check_data(data))
 
 
 def _document(recorded: Recorded, time: datetime) -> Document | None:
@@ -145,6 +147,11 @@ def _document(recorded: Recorded, time: datetime) -> Document | None:
 
 def _missing() -> NotFound:
     return NotFound("there is no such document")
+
+
+def _mismatch(expected: int | None, found: int) -> Conflict:
+    """What stands there now, for whoever must decide what to do about it."""
+    return Conflict(f"if_version: expected version {expected}, found {found}", code="version_conflict", field="if_version", expected=expected, found=found)
 
 
 def _expectation(if_version: int | None) -> int:

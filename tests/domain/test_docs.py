@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from domain.docs import DocCreated, DocDeleted, DocUpdated, check_collection, check_id, doc_stream
-from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc, check_data, exists, parse_data, trigger_subject
+from domain.docs.events import CreateDoc, DeleteDoc, PutDoc, UpdateDoc, check_data, exists, parse_data, trigger_subject
 from domain.docs.merge_patch import merge_patch
 from domain.errors import Invalid
 from domain.ids import stream_parts
@@ -50,26 +50,14 @@ def test_update_replaces_what_is_there_and_keeps_its_beginning() -> None:
         given(last).when(UpdateDoc(**PLACE, data=raw({"m": 2}))).then(updated({"m": 2}))
 
 
-def test_update_and_patch_refuse_what_is_not_there() -> None:
-    for effect in (UpdateDoc(**PLACE, data=raw({})), PatchDoc(**PLACE, merge=raw({}))):
-        given().when(effect).refused("no_such_document", "id")
-        given(created({}), DELETED).when(effect).refused("no_such_document", "id")
+def test_update_refuses_what_is_not_there() -> None:
+    given().when(UpdateDoc(**PLACE, data=raw({}))).refused("no_such_document", "id")
+    given(created({}), DELETED).when(UpdateDoc(**PLACE, data=raw({}))).refused("no_such_document", "id")
 
 
 def test_put_creates_or_replaces() -> None:
     given().when(PutDoc(**PLACE, data=raw({}))).then(DocCreated(**PLACE, data=raw({}), created_at=NOW))
     given(created({"n": 1})).when(PutDoc(**PLACE, data=raw({}))).then(updated({}))
-
-
-def test_patch_merges_into_what_is_there_at_commit() -> None:
-    given(created({"a": {"b": 1, "c": 2}, "d": 3})).when(PatchDoc(**PLACE, merge=raw({"a": {"b": None}, "e": []}))).then(
-        updated({"a": {"c": 2}, "d": 3, "e": []})
-    )
-
-
-def test_a_patch_may_not_make_too_much() -> None:
-    half = "x" * 600_000
-    given(created({"a": half})).when(PatchDoc(**PLACE, merge=raw({"b": half}))).refused("invalid", "data")
 
 
 def test_delete_happens_once() -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import anyio
 import asyncpg
 import httpx
 import pytest
@@ -128,6 +129,21 @@ async def test_a_version_can_be_insisted_on(owner: httpx.AsyncClient, connection
     assert (await owner.delete(there)).status_code == 204
     assert refused(await owner.put(there, json={"data": {}, "if_version": 3}), 409)["found"] == 0
     assert (await owner.post(place(app, "c"), json={"data": {}, "id": "k"})).json()["version"] == 4
+
+
+async def test_patches_at_the_same_time_are_all_merged(owner: httpx.AsyncClient) -> None:
+    app = await make_app(owner, "one")
+    await put(owner, app, "c", "k", {})
+    statuses: list[int] = []
+
+    async def patch(number: int) -> None:
+        statuses.append((await owner.patch(place(app, "c", "k"), json={"merge": {f"n{number}": number}})).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(patch, number)
+    assert statuses == [200, 200, 200]
+    assert (await owner.get(place(app, "c", "k"))).json()["data"] == {"n0": 0, "n1": 1, "n2": 2}
 
 
 async def test_history_shows_every_state_at_its_position_and_time(owner: httpx.AsyncClient) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
 from domain.dead_letters import ResolveDeadLetter
-from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc
+from domain.docs.events import CreateDoc, DeleteDoc, PutDoc, UpdateDoc
 from domain.events import Event, Metadata
 from domain.executions import (
     ExecutionAbandoned,
@@ -96,7 +96,7 @@ class History:
             [PutDoc(**place, data=data)],
             [DeleteDoc(**place)],
             [DeleteDoc(**place), CreateDoc(**place, data=data)],
-            [PutDoc(**place, data=data), UpdateDoc(**place, data=data), PatchDoc(**place, merge=msgspec.Raw(b'{"n":null,"m":2}'))],
+            [PutDoc(**place, data=data), UpdateDoc(**place, data=data)],
         ]
         return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
 
