@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
 from domain.dead_letters import ResolveDeadLetter
+from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc
 from domain.events import Event, Metadata
 from domain.executions import (
     ExecutionAbandoned,
@@ -85,6 +86,17 @@ class History:
             [DeleteKey(collection=collection, key=key)],
             [ExpireKey(collection=collection, key=key), set_key],
             [IncrementKey(collection=collection, key=key, by=1), IncrementKey(collection="b", key="n", by=1.5), set_key],
+        ]
+        return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
+
+    def _docs(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        place: dict[str, Any] = {"collection": ("ab", "a", "b")[c], "id": f"d{b}"}
+        data = msgspec.Raw(b'{"n":%d,"f":1.0,"l":[1,{"b":null}]}' % self._random.randrange(100))
+        effects: list[list[Effect]] = [
+            [PutDoc(**place, data=data)],
+            [DeleteDoc(**place)],
+            [DeleteDoc(**place), CreateDoc(**place, data=data)],
+            [PutDoc(**place, data=data), UpdateDoc(**place, data=data), PatchDoc(**place, merge=msgspec.Raw(b'{"n":null,"m":2}'))],
         ]
         return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
 
@@ -196,6 +208,7 @@ class History:
 
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
+    "docs": History._docs,
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,
