@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, dead_letters, executions, kv, names, retention, routes, scripts, triggers, users
+from domain import apps, cron, dead_letters, executions, kv, names, retention, routes, scripts, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -17,6 +17,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,
+    *cron.AGGREGATES,
     *executions.AGGREGATES,
     *dead_letters.AGGREGATES,
     *retention.AGGREGATES,

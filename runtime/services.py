@@ -91,6 +91,11 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     event: Describe | None = None
 
 
+def rfc3339(value: datetime) -> str:
+    """A time as scripts see it."""
+    return value.isoformat().replace("+00:00", "Z")
+
+
 def as_script_error(error: Invalid, service: str) -> Exception:
     """A refusal in the terms of a script."""
     message = error.detail if error.detail.startswith(f"{service}: ") else f"{service}: {error.detail}"

@@ -1,6 +1,6 @@
 """The projection `outbox`: which executions are still to be run, derived from the log alone.
 
-An event that matches a trigger enabled at its position, an accepted request and a replay add a row; an outcome reschedules or removes it. The claim
+An event that matches a trigger enabled at its position, an accepted request, a tick and a replay add a row; an outcome reschedules or removes it. The claim
 (`worker_id`, `fence`) is not derived: the reactor writes it.
 """
 
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.cron import Ticked
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Event, Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
@@ -33,11 +34,11 @@ class Outbox:
     """Tables `triggers` and `outbox`."""
 
     name = "outbox"
-    version = 1
+    version = 2
     schema = _SQL["schema"]
     tables: tuple[str, ...] = ("triggers", "outbox")
     volatile_columns: tuple[str, ...] = ("worker_id", "fence")
-    handles: frozenset[type[Event]] = frozenset({*_TRIGGERS, *_OUTCOMES, HttpRequestAccepted, DeadLetterResolved, *TRIGGERING})
+    handles: frozenset[type[Event]] = frozenset({*_TRIGGERS, *_OUTCOMES, HttpRequestAccepted, Ticked, DeadLetterResolved, *TRIGGERING})
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """Trigger changes, then new rows, then outcomes; a run of events that needs another order takes several rounds of these."""
@@ -149,6 +150,8 @@ def _task(recorded: Recorded) -> Task | None:
     event = recorded.event
     if isinstance(event, HttpRequestAccepted):
         return Task(execution_id=event.execution_id, source="http", script_id=event.script_id, trigger_id=None, cause_position=recorded.position)
+    if isinstance(event, Ticked):
+        return Task(execution_id=event.execution_id, source="cron", script_id=event.script_id, trigger_id=event.trigger_id, cause_position=recorded.position)
     return event.replay if isinstance(event, DeadLetterResolved) else None
 
 

@@ -12,6 +12,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.events import Event, Metadata
 from domain.executions import (
@@ -125,6 +126,32 @@ class History:
         together = self._kv(a, b, c)[1] if c else []
         return app_id, [_record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger)), *together]
 
+    def _cron(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A cron trigger changes, or ticks."""
+        app_id, trigger_id = APPS[a % 2], UUID(int=500 + b)
+        now = datetime.now(UTC)
+        following = None if c == 0 else now + timedelta(days=300)
+        if c == 2:
+            detail = {"schedule": f"{b} * * * * *", "timezone": "UTC", "overlap": "skip"}
+            trigger = Trigger(
+                id=trigger_id,
+                source="cron",
+                script_id=UUID(int=100),
+                enabled=a < 2,
+                ops=(),
+                pattern="",
+                retry=RetryPolicy(),
+                registrant="user:1",
+                detail=detail,
+            )
+            saved = _record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger, next_due_at=following))
+            return app_id, [saved, *([_tick(trigger_id, self._id(), following)] if b == 3 else [])]
+        if (app_id, trigger_id) not in self.model.triggers:
+            return NIL_APP, []
+        if a == 3 and c == 0:
+            return app_id, [_record(trigger_stream(trigger_id), TriggerDeleted(trigger_id=trigger_id))]
+        return app_id, [_tick(trigger_id, None if a == 2 else self._id(), following), *(self._kv(a, b, c)[1] if c == 0 else [])]
+
     def _accept(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         execution_id = self._id()
         request = HttpRequest(method="POST", host="h", path="/", headers={}, query={}, params={}, rest=None, body=b"x" * (5000 if c == 2 else 1))
@@ -199,6 +226,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,
+    "cron": History._cron,
     "accept": History._accept,
     "outcome": History._outcome,
     "resolve": History._resolve,
@@ -209,7 +237,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "user": History._user,
 }
 
-_FREQUENT = ("kv", "kv", "trigger", "outcome", "outcome", "outcome", "resolve", "accept")
+_FREQUENT = ("kv", "kv", "trigger", "cron", "outcome", "outcome", "outcome", "resolve", "accept")
 steps = st.tuples(st.sampled_from((*_FREQUENT, *STEPS)), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
 histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_size=16)
 """Batches of steps."""
@@ -217,6 +245,18 @@ histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_si
 
 def _record(stream: str, event: Event) -> Change:
     return Change(Record(name=stream, event=event))
+
+
+def _tick(trigger_id: UUID, execution_id: UUID | None, following: datetime | None) -> Change:
+    """A tick that runs, or without an execution one that is skipped."""
+    now = datetime.now(UTC)
+    common: dict[str, Any] = {"trigger_id": trigger_id, "schedule": "* * * * * *", "timezone": "UTC", "scheduled_at": now, "fired_at": now}
+    event: Event = (
+        TickSkipped(reason="overlap", next_due_at=following, **common)
+        if execution_id is None
+        else Ticked(script_id=UUID(int=100), execution_id=execution_id, next_due_at=following, **common)
+    )
+    return _record(cron_stream(trigger_id), event)
 
 
 def _outcome_of(task: Task, attempt: int, a: int, how: int) -> Event:

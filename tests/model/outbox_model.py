@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.cron import Ticked
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
@@ -60,6 +61,9 @@ class OutboxModel:
                 self.triggers.pop((app_id, trigger_id), None)
             case HttpRequestAccepted(execution_id=execution_id, script_id=script_id):
                 task = Task(execution_id=execution_id, source="http", script_id=script_id, trigger_id=None, cause_position=recorded.position)
+                self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
+            case Ticked(execution_id=execution_id, script_id=script_id, trigger_id=trigger_id):
+                task = Task(execution_id=execution_id, source="cron", script_id=script_id, trigger_id=trigger_id, cause_position=recorded.position)
                 self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
             case ExecutionFailed(task=task, retry_at=datetime() as retry_at) as event:
                 self.open[app_id, task.execution_id] = Open(task, retry_at, event.next_attempt, event.first_attempt_at)

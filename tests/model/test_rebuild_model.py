@@ -100,6 +100,7 @@ FULL: list[list[Step]] = [
     [("app", 0, 0, 1), ("app", 0, 1, 1), ("domain", 0, 0, 0), ("domain", 0, 1, 0), ("user", 0, 0, 0), ("user", 0, 1, 0)],
     [("accept", 0, 0, 0), ("accept", 1, 0, 0), ("accept", 0, 1, 2), ("kv", 0, 0, 0), ("kv", 1, 1, 0), ("abandon", 1, 1, 0)],
     [("outcome", 0, 0, 0), ("outcome", 0, 3, 0), ("outcome", 1, 3, 1)],
+    [("cron", 0, 0, 2), ("cron", 0, 1, 2), ("cron", 0, 1, 1)],
 ]
 
 

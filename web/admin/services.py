@@ -32,7 +32,7 @@ def routes_of(call: AdminCall) -> Routes:
 
 def triggers_of(call: AdminCall) -> Triggers:
     """Triggers."""
-    return Triggers(call.core.reader, writer_of(call))
+    return Triggers(call.core.reader, writer_of(call), call.core.clock)
 
 
 def dead_letters_of(call: AdminCall) -> DeadLetters:

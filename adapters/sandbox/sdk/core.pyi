@@ -18,6 +18,7 @@ class Event:
     position: int
     version: int
     kv: Any
+    cron: Any
     dead_letter: Any
 
 class Ctx:
