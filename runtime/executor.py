@@ -240,6 +240,7 @@ class _Execution:
             principal=call.principal,
             now=now,
             execution_id=call.execution_id,
+            scripts=call.view.scripts,
             outside=self._outside,
             about_to_read=self._about_to_read,
             remembered=remembered,

@@ -18,13 +18,14 @@ from domain.errors import Invalid
 from domain.events import Event
 from domain.ports import Reader
 from domain.units import Change, Read, Stream
+from projections.control.views import ScriptView
 from runtime.outside import Outside
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
     """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
 
-    `outside` has what the outside world answered to this execution, in this run and the ones before.
+    `scripts` are the app's, by id. `outside` has what the outside world answered to this execution, in this run and the ones before.
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
     """
@@ -34,6 +35,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     principal: Principal | None
     now: datetime
     execution_id: UUID
+    scripts: Mapping[UUID, ScriptView] = {}
     outside: Outside = msgspec.field(default_factory=Outside)
     reads: dict[str, int] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None

@@ -12,16 +12,15 @@ from uuid_utils.compat import uuid7
 
 from domain.clock import Clock
 from domain.cron import cron_stream
-from domain.errors import Invalid, NotFound
+from domain.errors import NotFound
 from domain.names import touch_guard
 from domain.ports import Reader
 from domain.retry import check_retry
-from domain.scripts import script_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import ABSENT, Change, Read, Record
-from projections.control.reads import read_script
 from projections.outbox.reads import StoredTrigger, page_triggers, read_trigger
 from projections.schedules.reads import StandingSchedule, read_schedules
+from runtime.admin.endpoints import require_endpoint
 from runtime.admin.guards import TRIGGERS_GUARD
 from runtime.admin.streams import read_heads
 from runtime.admin.trigger_kinds import KINDS, TriggerKind, TriggerSpec
@@ -70,7 +69,7 @@ class Triggers:
         await retried(lambda: self._delete(app_id, trigger_id, acting))
 
     async def _create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, trigger: Trigger, acting: Acting) -> StoredTrigger:
-        script = await self._require_endpoint(app_id, spec.script_id)
+        script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
         events = await self._writer.append(app_id, acting, [self._saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
         return StoredTrigger(app_id, trigger, events[0].recorded_at)
@@ -83,7 +82,7 @@ class Triggers:
         trigger = _trigger(trigger_id, kind, spec, now.trigger.registrant)
         if trigger == now.trigger:
             return now
-        script = await self._require_endpoint(app_id, spec.script_id)
+        script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
         pending, ticks = await self._pending(app_id, now.trigger, trigger)
         await self._writer.append(app_id, acting, [self._saved(trigger, head.version, pending), touch_guard(TRIGGERS_GUARD)], reads=[script, *ticks])
@@ -112,15 +111,6 @@ class Triggers:
         if trigger.source == "cron" and trigger.enabled and pending is None:
             next_due_at = first_due(trigger.detail["schedule"], trigger.detail["timezone"], self._clock())
         return Change(Record(name=trigger_stream(trigger.id), event=TriggerSaved(trigger=trigger, next_due_at=next_due_at)), expect)
-
-    async def _require_endpoint(self, app_id: UUID, script_id: UUID) -> Read:
-        """What the trigger's unit must have read: the script as it is now."""
-        script = await read_script(self._reader, app_id, script_id)
-        if script is None:
-            raise Invalid("script_id: this app has no such script", field="script_id")
-        if script.kind == "module":
-            raise Invalid("script_id: a module cannot be run, only an endpoint", field="script_id", code="not_an_endpoint")
-        return Read(script_stream(script_id), script.version)
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

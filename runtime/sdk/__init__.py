@@ -6,11 +6,13 @@ from typing import Final
 
 from runtime.sdk.cron import CRON
 from runtime.sdk.kv import KV
+from runtime.sdk.schedule import SCHEDULE
 from runtime.services import AnswerNow, HostCall, Service, ToChange
 
 SERVICES: Final[tuple[Service, ...]] = (
     KV,
     CRON,
+    SCHEDULE,
 )
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}

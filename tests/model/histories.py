@@ -38,6 +38,7 @@ from domain.retry import RetryPolicy
 from domain.routes import RouteCreated, RouteDeleted, route_stream
 from domain.routing import Route
 from domain.sandbox import Limits, Reply, ScriptError
+from domain.schedule import CancelExecution, ScheduleExecution
 from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
@@ -152,6 +153,23 @@ class History:
             return app_id, [_record(trigger_stream(trigger_id), TriggerDeleted(trigger_id=trigger_id))]
         return app_id, [_tick(trigger_id, None if a == 2 else self._id(), following), *(self._kv(a, b, c)[1] if c == 0 else [])]
 
+    def _schedule(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A run for a time; some are taken back in the same unit."""
+        execution_id = self._id()
+        run_at = datetime.now(UTC) + timedelta(seconds=b)
+        ask = ScheduleExecution(execution_id=execution_id, script_id=UUID(int=100 + b), run_at=run_at, payload=msgspec.Raw(b"[1]"))
+        cancel = [Change(CancelExecution(execution_id=execution_id))] if c == 0 else []
+        return APPS[a % 2], [Change(ask), *cancel, *(self._kv(a, b, c)[1] if c == 1 else [])]
+
+    def _cancel(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        del c
+        ready = [key for key, row in self.model.open.items() if key[1] not in self._spent and row.task.source == "schedule"]
+        if not ready:
+            return NIL_APP, []
+        app_id, execution_id = ready[(4 * a + b) % len(ready)]
+        self._spent.add(execution_id)
+        return app_id, [Change(CancelExecution(execution_id=execution_id, lenient=True))]
+
     def _accept(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         execution_id = self._id()
         request = HttpRequest(method="POST", host="h", path="/", headers={}, query={}, params={}, rest=None, body=b"x" * (5000 if c == 2 else 1))
@@ -227,6 +245,8 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "route": History._route,
     "trigger": History._trigger,
     "cron": History._cron,
+    "schedule": History._schedule,
+    "cancel": History._cancel,
     "accept": History._accept,
     "outcome": History._outcome,
     "resolve": History._resolve,
@@ -237,7 +257,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "user": History._user,
 }
 
-_FREQUENT = ("kv", "kv", "trigger", "cron", "outcome", "outcome", "outcome", "resolve", "accept")
+_FREQUENT = ("kv", "kv", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")
 steps = st.tuples(st.sampled_from((*_FREQUENT, *STEPS)), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
 histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_size=16)
 """Batches of steps."""

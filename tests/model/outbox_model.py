@@ -16,6 +16,7 @@ from domain.events import Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
 from domain.globs import matches
 from domain.kv import KvDeleted, KvExpired, KvSet
+from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,6 +63,11 @@ class OutboxModel:
             case HttpRequestAccepted(execution_id=execution_id, script_id=script_id):
                 task = Task(execution_id=execution_id, source="http", script_id=script_id, trigger_id=None, cause_position=recorded.position)
                 self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
+            case ExecutionScheduled(execution_id=execution_id, script_id=script_id, run_at=run_at):
+                task = Task(execution_id=execution_id, source="schedule", script_id=script_id, trigger_id=None, cause_position=recorded.position)
+                self.open[app_id, execution_id] = Open(task, run_at)
+            case ExecutionCanceled(execution_id=execution_id):
+                del self.open[app_id, execution_id]
             case Ticked(execution_id=execution_id, script_id=script_id, trigger_id=trigger_id):
                 task = Task(execution_id=execution_id, source="cron", script_id=script_id, trigger_id=trigger_id, cause_position=recorded.position)
                 self.open[app_id, execution_id] = Open(task, recorded.recorded_at)

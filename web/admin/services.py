@@ -8,6 +8,7 @@ from runtime.admin.ceilings import ceiling_of
 from runtime.admin.data_kv import KvData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
+from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
 from runtime.admin.triggers import Triggers
@@ -53,6 +54,11 @@ def audit_of(call: AdminCall) -> Audit:
 def executions_of(call: AdminCall) -> Executions:
     """Executions."""
     return Executions(call.core.reader, call.core.log)
+
+
+def one_off_of(call: AdminCall) -> OneOffRuns:
+    """Runs that are asked for once."""
+    return OneOffRuns(call.core.reader, writer_of(call))
 
 
 def writer_of(call: AdminCall) -> AdminWriter:

@@ -19,6 +19,7 @@ class Event:
     version: int
     kv: Any
     cron: Any
+    schedule: Any
     dead_letter: Any
 
 class Ctx:
