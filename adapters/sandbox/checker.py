@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from pydantic_monty import ExternalModule, FunctionSnapshot, Monty, MontyCrashedError, MontyError, MontyTypingError
 
+from adapters.sandbox.prelude import EXPORTS
 from adapters.sandbox.stub import module_stubs, sdk_stub
 from domain.errors import Invalid
 from domain.modules import check_endpoint_body, check_module_body, parse, resolve
@@ -73,12 +74,18 @@ def _type_check(pool: Monty, script: Source, modules: tuple[Source, ...]) -> lis
             while isinstance(snapshot, FunctionSnapshot) and snapshot.is_os_function:
                 snapshot = snapshot.resume_auto()
     except MontyTypingError as error:
-        return [_from_finding(finding) for finding in msgspec.json.decode(error.display())]
+        found = [_from_finding(finding) for finding in msgspec.json.decode(error.display())]
+        return [finding for finding in found if not _is_served(finding)]
     except MontyCrashedError as error:
         return [_out_of_bounds(error)]
     except MontyError as error:
         return [_from_error(error)]
     return []
+
+
+def _is_served(finding: Diagnostic) -> bool:
+    """Whether it only says that there is no `uuid` or `hmac`: names of the standard library, for which Monty's type checker looks at no stub of ours."""
+    return finding.code == "unresolved-import" and finding.message.endswith(tuple(f"`{name}`" for name in EXPORTS))
 
 
 def _from_finding(finding: dict[str, Any]) -> Diagnostic:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from runtime.sdk.cron import CRON
+from runtime.sdk.ids import IDS
 from runtime.sdk.kv import KV
 from runtime.sdk.schedule import SCHEDULE
 from runtime.services import AnswerNow, HostCall, Service, ToChange
@@ -13,6 +14,7 @@ SERVICES: Final[tuple[Service, ...]] = (
     KV,
     CRON,
     SCHEDULE,
+    IDS,
 )
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}
