@@ -17,7 +17,7 @@ from domain.authz import Capability, Principal, decide
 from domain.errors import Invalid
 from domain.events import Event
 from domain.ports import Reader
-from domain.units import Change, Read, Stream
+from domain.units import Change, Effect, Read, Stream
 from projections.control.views import ScriptView
 from runtime.outside import Outside
 
@@ -27,6 +27,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
 
     `scripts` are the app's, by id. `outside` has what the outside world answered to this execution, in this run and the ones before.
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
+    `prepared` has effects by stream that calls have made ready, for which the run need only ask.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
     """
 
@@ -38,6 +39,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     scripts: Mapping[UUID, ScriptView] = {}
     outside: Outside = msgspec.field(default_factory=Outside)
     reads: dict[str, int] = msgspec.field(default_factory=dict)
+    prepared: dict[str, Effect] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None
     remembered: Callable[[str], Stream | None] | None = None
     recalled: bool = False

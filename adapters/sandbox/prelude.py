@@ -26,6 +26,7 @@ SERVICES: Final = (
     "hmac",
     "url",
     "hex",
+    "dead_letters",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""
 

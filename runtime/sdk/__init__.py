@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from runtime.sdk.cron import CRON
+from runtime.sdk.dead_letters import DEAD_LETTERS
 from runtime.sdk.ids import IDS
 from runtime.sdk.kv import KV
 from runtime.sdk.schedule import SCHEDULE
@@ -15,6 +16,7 @@ SERVICES: Final[tuple[Service, ...]] = (
     CRON,
     SCHEDULE,
     IDS,
+    DEAD_LETTERS,
 )
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}

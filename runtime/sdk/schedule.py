@@ -63,9 +63,9 @@ def describe(event: Event, before: Event | None) -> dict[str, Any]:
     return {"payload": msgspec.json.decode(event.payload), "run_at": rfc3339(event.run_at)}
 
 
-def derived_id(execution_id: UUID, number: int) -> UUID:
+def derived_id(execution_id: UUID, number: int, service: str = "schedule") -> UUID:
     """The same in every run of an execution: a UUIDv7 of the execution's own time, the rest a digest."""
-    digest = bytearray(hashlib.sha256(b"schedule" + execution_id.bytes + number.to_bytes(4, "big")).digest()[:10])
+    digest = bytearray(hashlib.sha256(service.encode() + execution_id.bytes + number.to_bytes(4, "big")).digest()[:10])
     digest[0] = digest[0] & 0x0F | 0x70
     digest[2] = digest[2] & 0x3F | 0x80
     return UUID(bytes=execution_id.bytes[:6] + bytes(digest))
