@@ -1,7 +1,7 @@
 """The projection `outbox`: which executions are still to be run, derived from the log alone.
 
 An event that matches a trigger enabled at its position, an accepted request, a scheduled run, a tick and a replay add a row; an outcome reschedules or
-removes it. The claim (`worker_id`, `fence`) is not derived: the reactor writes it.
+removes it. The claim (`worker_id`, `fence`) is not derived: the reactor writes it, or the commit that adds the row does for a reactor that can run it at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.claiming import NOBODY
 from domain.cron import Ticked
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Event, Recorded
@@ -30,7 +31,7 @@ _OUTCOMES: Final = (ExecutionSucceeded, ExecutionFailed, ExecutionDeadLettered, 
 _RAN: Final = (ExecutionSucceeded, ExecutionFailed, ExecutionDeadLettered, ExecutionSkipped)
 
 OUTBOX_GREW: Final = "outbox"
-"""The label under which the log counts new rows, so that the reactor is woken only when there are any."""
+"""The label under which the log counts new rows that nobody has claimed, so that the reactor is woken only when there are any."""
 
 
 class Outbox:
@@ -139,17 +140,21 @@ def _matched(events: Sequence[Recorded]) -> list[Statement]:
     if not rows:
         return []
     candidates = [(app_id, source, number, pattern) for (app_id, source, patterns), number in subjects.items() for pattern in patterns]
-    return [Statement(_SQL["insert_matched"], (*_columns(candidates), *_columns(rows)), counted=OUTBOX_GREW)]
+    return [Statement(_SQL["insert_matched"], (*_columns(candidates), *_columns(rows), *NOBODY), counted=OUTBOX_GREW, claimable=True)]
 
 
 def _tasks(events: Sequence[Recorded]) -> list[Statement]:
-    rows = []
+    rows: list[tuple[object, ...]] = []
+    later: list[tuple[object, ...]] = []
     for recorded in events:
         task = _task(recorded)
         if task is not None:
             due_at = recorded.event.run_at if isinstance(recorded.event, ExecutionScheduled) else recorded.recorded_at
-            rows.append((recorded.app_id, task.execution_id, task.cause_position, task.source, task.trigger_id, task.script_id, due_at))
-    return [Statement(_SQL["insert_tasks"], _columns(rows), counted=OUTBOX_GREW)] if rows else []
+            row = (recorded.app_id, task.execution_id, task.cause_position, task.source, task.trigger_id, task.script_id, due_at)
+            (later if isinstance(recorded.event, ExecutionScheduled) else rows).append(row)
+    # What is due at another time is nobody's when it is born.
+    pairs = ((rows, True), (later, False))
+    return [Statement(_SQL["insert_tasks"], (*_columns(found), *NOBODY), counted=OUTBOX_GREW, claimable=now) for found, now in pairs if found]
 
 
 def _task(recorded: Recorded) -> Task | None:

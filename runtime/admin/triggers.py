@@ -71,7 +71,7 @@ class Triggers:
     async def _create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, trigger: Trigger, acting: Acting) -> StoredTrigger:
         script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
-        events = await self._writer.append(app_id, acting, [self._saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        events = await self._writer.publish(app_id, acting, [self._saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
         return StoredTrigger(app_id, trigger, events[0].recorded_at)
 
     async def _update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
@@ -85,14 +85,14 @@ class Triggers:
         script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
         pending, ticks = await self._pending(app_id, now.trigger, trigger)
-        await self._writer.append(app_id, acting, [self._saved(trigger, head.version, pending), touch_guard(TRIGGERS_GUARD)], reads=[script, *ticks])
+        await self._writer.publish(app_id, acting, [self._saved(trigger, head.version, pending), touch_guard(TRIGGERS_GUARD)], reads=[script, *ticks])
         return StoredTrigger(app_id, trigger, now.created_at)
 
     async def _delete(self, app_id: UUID, trigger_id: UUID, acting: Acting) -> None:
         (head,) = await read_heads(self._reader, app_id, trigger_stream(trigger_id))
         await self.get(app_id, trigger_id)
         deleted = Record(name=trigger_stream(trigger_id), event=TriggerDeleted(trigger_id=trigger_id))
-        await self._writer.append(app_id, acting, [Change(deleted, head.version)])
+        await self._writer.publish(app_id, acting, [Change(deleted, head.version)])
 
     async def _pending(self, app_id: UUID, old: Trigger, new: Trigger) -> tuple[datetime | None, list[Read]]:
         """When a trigger is due by its old schedule, which it may have missed just now; None when that is not its schedule any more.
