@@ -55,7 +55,11 @@ class CronScheduler:
         """A commit of this process: look at once when it has moved schedules."""
         del events
         if counts.get(SCHEDULE_MOVED):
-            self._wake.set()
+            self.wake()
+
+    def wake(self) -> None:
+        """Look for due schedules now."""
+        self._wake.set()
 
     def moved(self, app_id: UUID, position: int) -> None:
         """Another process has appended something."""

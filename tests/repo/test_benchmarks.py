@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_dispatch, bench_http, bench_sandbox, bench_triggers
+from benchmarks import bench_cron, bench_dispatch, bench_http, bench_sandbox, bench_triggers
 from benchmarks.__main__ import NAMES
 from benchmarks.common import Table
 from benchmarks.queues import PICLOUD
@@ -33,6 +33,10 @@ async def test_dispatch(server_dsn: str) -> None:
         queues["PgQueuer (50)"] = PEERS["PgQueuer (50)"]
     size = bench_dispatch.Size(throughput=40, idle=3, drain=40)
     check(await bench_dispatch.measure(server_dsn, 1, size, queues), len(queues))
+
+
+async def test_cron(server_dsn: str) -> None:
+    check(await bench_cron.measure(server_dsn, 1, bench_cron.Size(cells=((1, 1), (20, 3)))), 2)
 
 
 async def test_http(server_dsn: str) -> None:
