@@ -19,8 +19,8 @@ from uuid_utils.compat import uuid7
 
 from domain.clock import Clock
 from domain.cron import Ticked, TickSkipped, TickSkipReason, cron_stream
-from domain.errors import Invalid, LogClosed, PiCloudError, Throttled, VersionConflict
-from domain.events import Event, Metadata, Recorded
+from domain.errors import Invalid, LogClosed, OutcomeUnknown, PiCloudError, Throttled, VersionConflict
+from domain.events import Metadata, Recorded
 from domain.ports import Appender, Reader
 from domain.triggers import trigger_stream
 from domain.units import ABSENT, Change, Read, Record, Unit
@@ -29,6 +29,7 @@ from projections.schedules.schedules import SCHEDULE_MOVED
 from runtime.cron.schedule import schedule_of
 
 AT_ONCE: Final = 500
+_TOGETHER: Final = 50
 _LOOK_AGAIN_S: Final = 30.0
 _PAUSE_S: Final = 0.2
 _FOREIGN_S: Final = 0.25
@@ -111,38 +112,49 @@ class CronScheduler:
             now = self._clock()
             due, _ = await due_schedules(self._reader, now, AT_ONCE)
             before = ticked
-            events = [_tick(schedule, now) for schedule in due]
 
-            async def append(schedule: DueSchedule, event: Event) -> None:
+            async def append(together: list[DueSchedule]) -> None:
                 nonlocal ticked
-                ticked += await self._append(schedule, event, now)  # noqa: B023  # awaited within the round
+                ticked += await self._append(together, now)  # noqa: B023  # awaited within the round
 
             async with anyio.create_task_group() as tasks:
-                for schedule, event in zip(due, events, strict=True):
-                    tasks.start_soon(append, schedule, event)
+                for together in _by_app(due):
+                    tasks.start_soon(append, together)
             if len(due) < AT_ONCE or ticked == before:
                 return ticked
 
-    async def _append(self, due: DueSchedule, event: Event, now: datetime) -> bool:
-        """One tick, if the schedule still stands as it was read."""
-        unit_id = uuid7()
-        change = Change(Record(name=cron_stream(due.trigger_id), event=event), due.tick_version or ABSENT)
-        correlation_id = event.execution_id if isinstance(event, Ticked) else unit_id
-        unit = Unit(
-            app_id=due.app_id,
-            metadata=Metadata(unit_id=unit_id, actor="system", correlation_id=correlation_id),
-            now=now,
-            changes=(change,),
-            reads=(Read(trigger_stream(due.trigger_id), due.trigger_version),),
-        )
+    async def _append(self, together: list[DueSchedule], now: datetime) -> int:
+        """Ticks of one app in one unit, or, when one of its schedules does not stand any more as it was read, each in its own. Returns how many there were."""
         try:
-            await self._appender.append(unit)
-        except (VersionConflict, LogClosed):
-            return False
-        except PiCloudError as error:  # one that is refused must not keep the others from ticking
-            log.warning("tick_refused", app_id=str(due.app_id), trigger_id=str(due.trigger_id), code=error.code)
-            return False
-        return True
+            await self._appender.append(_unit(together, now))
+        except LogClosed:
+            return 0
+        except PiCloudError as error:
+            if len(together) > 1 and not isinstance(error, Throttled | OutcomeUnknown):
+                return sum([await self._append([due], now) for due in together])
+            if not isinstance(error, VersionConflict):
+                log.warning("tick_refused", app_id=str(together[0].app_id), trigger_id=str(together[0].trigger_id), code=error.code)
+            return 0
+        return len(together)
+
+
+def _by_app(due: Sequence[DueSchedule]) -> list[list[DueSchedule]]:
+    """At most `_TOGETHER` of one app."""
+    apps: dict[UUID, list[DueSchedule]] = {}
+    for schedule in due:
+        apps.setdefault(schedule.app_id, []).append(schedule)
+    return [found[start : start + _TOGETHER] for found in apps.values() for start in range(0, len(found), _TOGETHER)]
+
+
+def _unit(together: Sequence[DueSchedule], now: datetime) -> Unit:
+    # No correlation: they have nothing to do with one another, so each run is the root of its own.
+    return Unit(
+        app_id=together[0].app_id,
+        metadata=Metadata(unit_id=uuid7(), actor="system"),
+        now=now,
+        changes=tuple(Change(Record(name=cron_stream(due.trigger_id), event=_tick(due, now)), due.tick_version or ABSENT) for due in together),
+        reads=tuple(Read(trigger_stream(due.trigger_id), due.trigger_version) for due in together),
+    )
 
 
 def _tick(due: DueSchedule, now: datetime) -> Ticked | TickSkipped:

@@ -170,12 +170,15 @@ async def test_a_tick_expects_the_version_of_its_stream(app: App) -> None:
 
 
 def _second_tick(app: App, trigger: Trigger) -> Unit:
+    change = Change(Record(name=cron_stream(trigger.id), event=_tick_of(trigger)), ABSENT)
+    return Unit(app_id=app.id, metadata=Metadata(unit_id=uuid7()), now=datetime.now(UTC), changes=(change,))
+
+
+def _tick_of(trigger: Trigger) -> Ticked:
     now = datetime.now(UTC)
-    event = Ticked(
+    return Ticked(
         trigger_id=trigger.id, script_id=trigger.script_id, execution_id=uuid7(), schedule="", timezone="", scheduled_at=now, fired_at=now, next_due_at=None
     )
-    change = Change(Record(name=cron_stream(trigger.id), event=event), ABSENT)
-    return Unit(app_id=app.id, metadata=Metadata(unit_id=uuid7()), now=now, changes=(change,))
 
 
 async def test_a_new_trigger_wakes_a_scheduler_that_waits_for_another_time(app: App) -> None:
@@ -185,3 +188,16 @@ async def test_a_new_trigger_wakes_a_scheduler_that_waits_for_another_time(app: 
         (tick,) = await at_least(app, Ticked, 1)
     assert tick.trigger_id == trigger.id
     assert values(await app.events(Ticked), "trigger_id") == [trigger.id]
+
+
+async def test_one_schedule_that_does_not_stand_any_more_keeps_no_other_from_ticking(app: App) -> None:
+    """Ticks of one app are one unit; here one of them expects what is not so, which only it must feel."""
+    script = await app.script(OK)
+    later = soon() + timedelta(hours=1)
+    first, second = [await schedule(app, script, later, "0 0 0 1 1 *") for _ in range(2)]
+    await app.append(Record(name=cron_stream(first.id), event=_tick_of(first)))  # a tick that the row below knows nothing of
+    await app.platform.pool.execute("UPDATE schedules SET tick_version = 0, next_due_at = $2 WHERE app_id = $1", app.id, soon() - timedelta(hours=1))
+    app.platform.cron.wake()
+    await eventually(lambda: app.events(Ticked), lambda found: len(found) == 2)
+    assert values(await app.events(Ticked), "trigger_id") == [first.id, second.id]
+    await stop(app, first)
