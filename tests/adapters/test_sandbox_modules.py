@@ -14,7 +14,7 @@ import pytest
 from adapters.sandbox import MontySandbox, SandboxSettings, open_sandbox
 from domain.modules import STANDARD_MODULES
 from domain.sandbox import Call, Source
-from tests.adapters.sandbox_support import KvHost, answer, handler, job
+from tests.adapters.sandbox_support import KvHost, answer, handler, job, returned
 
 pytestmark = pytest.mark.anyio
 
@@ -193,3 +193,12 @@ async def test_modules_pass_the_check_at_upload(sandbox: MontySandbox) -> None:
     assert await sandbox.check("endpoint", Source("main", source)) == []
     wrong = await sandbox.check("endpoint", Source("main", handler("uuid.uuid5()", "schedule.at()", "hex.encode(1)")))
     assert [finding.line for finding in wrong] == [2, 3, 4]
+
+
+async def test_modules_may_use_these_names_for_their_own(sandbox: MontySandbox) -> None:
+    module = "uuid = 5\n\ndef url(path):\n    return 'https://example.org' + path + hex(255)\n"
+    result = await sandbox.run(job("from util import url, uuid\n\ndef handler(ctx):\n    return [url('/a'), uuid]\n", util=module), KvHost())
+    assert returned(result) == ["https://example.org/a0xff", 5]
+    hidden = await sandbox.run(job("import util\n\ndef handler(ctx):\n    return util.hex\n", util=module), KvHost())
+    assert hidden.error is not None
+    assert hidden.error.type == "AttributeError"
