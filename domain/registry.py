@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, dead_letters, docs, executions, kv, names, retention, routes, scripts, triggers, users
+from domain import apps, cron, dead_letters, docs, executions, kv, names, retention, routes, schedule, scripts, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -18,7 +18,9 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,
+    *cron.AGGREGATES,
     *executions.AGGREGATES,
+    *schedule.AGGREGATES,
     *dead_letters.AGGREGATES,
     *retention.AGGREGATES,
 )

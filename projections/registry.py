@@ -10,5 +10,17 @@ from projections.docs import Documents
 from projections.kv import KvEntries
 from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
+from projections.schedules import Schedules
 
-PROJECTIONS: Final[tuple[Projection, ...]] = (KvEntries(), Documents(), Outbox(), Executions(), DeadLetters(), Scripts(), Routes(), Apps(), Users())
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    KvEntries(),
+    Documents(),
+    Outbox(),
+    Executions(),
+    DeadLetters(),
+    Scripts(),
+    Routes(),
+    Apps(),
+    Users(),
+    Schedules(),
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -32,11 +33,12 @@ from projections.project import projector
 from projections.registry import PROJECTIONS
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.cron.scheduler import CronScheduler
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
 from runtime.gate import Gate
-from runtime.maintenance import Job, Maintenance, retention_job, scheduled
+from runtime.maintenance import Job, Maintenance, alone, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.presence import bury, present
 from runtime.reactor import Reactor
@@ -68,6 +70,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     vault: PgVault
     metrics: Metrics
     maintenance: Maintenance
+    cron: CronScheduler
     requests: Requests
     ceiling: Ceiling
     clock: Clock
@@ -82,7 +85,7 @@ async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) ->
         await stack.enter_async_context(present(platform.reader, platform.worker_id, roles, settings.process.beat_s))
         if "scheduler" in roles:
             await stack.enter_async_context(scheduled(platform.pool, _jobs(platform)))
-        await stack.enter_async_context(_background(platform, reacting="reactor" in roles))
+        await stack.enter_async_context(_background(platform, roles))
         yield platform
 
 
@@ -122,7 +125,10 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log.on_commit(reactor.committed)
     log.claim_for(reactor)
     log.on_commit(metrics.committed)
+    cron = CronScheduler(reader, appender, partial(alone, pool), clock)
+    log.on_commit(cron.committed)
     log.wakeups.on_foreign(directory.moved)
+    log.wakeups.on_foreign(cron.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
@@ -143,6 +149,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         vault=vault,
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
+        cron=cron,
         requests=Requests(log, appender, Keys(reader), clock),
         ceiling=ceiling,
         clock=clock,
@@ -150,13 +157,15 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
 
 
 @asynccontextmanager
-async def _background(platform: Platform, *, reacting: bool) -> AsyncIterator[None]:
+async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator[None]:
     """The tasks of this process; the reactor is let finish what it runs."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        if "scheduler" in roles:
+            tasks.start_soon(platform.cron.run)
         async with anyio.create_task_group() as reactor:
-            if reacting:
+            if "reactor" in roles:
                 reactor.start_soon(platform.reactor.run)
             try:
                 yield

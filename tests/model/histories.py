@@ -12,6 +12,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc
 from domain.events import Event, Metadata
@@ -38,6 +39,7 @@ from domain.retry import RetryPolicy
 from domain.routes import RouteCreated, RouteDeleted, route_stream
 from domain.routing import Route
 from domain.sandbox import Limits, Reply, ScriptError
+from domain.schedule import CancelExecution, ScheduleExecution
 from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
@@ -137,6 +139,49 @@ class History:
         together = self._kv(a, b, c)[1] if c else []
         return app_id, [_record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger)), *together]
 
+    def _cron(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A cron trigger changes, or ticks."""
+        app_id, trigger_id = APPS[a % 2], UUID(int=500 + b)
+        now = datetime.now(UTC)
+        following = None if c == 0 else now + timedelta(days=300)
+        if c == 2:
+            detail = {"schedule": f"{b} * * * * *", "timezone": "UTC", "overlap": "skip"}
+            trigger = Trigger(
+                id=trigger_id,
+                source="cron",
+                script_id=UUID(int=100),
+                enabled=a < 2,
+                ops=(),
+                pattern="",
+                retry=RetryPolicy(),
+                registrant="user:1",
+                detail=detail,
+            )
+            saved = _record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger, next_due_at=following))
+            return app_id, [saved, *([_tick(trigger_id, self._id(), following)] if b == 3 else [])]
+        if (app_id, trigger_id) not in self.model.triggers:
+            return NIL_APP, []
+        if a == 3 and c == 0:
+            return app_id, [_record(trigger_stream(trigger_id), TriggerDeleted(trigger_id=trigger_id))]
+        return app_id, [_tick(trigger_id, None if a == 2 else self._id(), following), *(self._kv(a, b, c)[1] if c == 0 else [])]
+
+    def _schedule(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A run for a time; some are taken back in the same unit."""
+        execution_id = self._id()
+        run_at = datetime.now(UTC) + timedelta(seconds=b)
+        ask = ScheduleExecution(execution_id=execution_id, script_id=UUID(int=100 + b), run_at=run_at, payload=msgspec.Raw(b"[1]"))
+        cancel = [Change(CancelExecution(execution_id=execution_id))] if c == 0 else []
+        return APPS[a % 2], [Change(ask), *cancel, *(self._kv(a, b, c)[1] if c == 1 else [])]
+
+    def _cancel(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        del c
+        ready = [key for key, row in self.model.open.items() if key[1] not in self._spent and row.task.source == "schedule"]
+        if not ready:
+            return NIL_APP, []
+        app_id, execution_id = ready[(4 * a + b) % len(ready)]
+        self._spent.add(execution_id)
+        return app_id, [Change(CancelExecution(execution_id=execution_id, lenient=True))]
+
     def _accept(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         execution_id = self._id()
         request = HttpRequest(method="POST", host="h", path="/", headers={}, query={}, params={}, rest=None, body=b"x" * (5000 if c == 2 else 1))
@@ -212,6 +257,9 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,
+    "cron": History._cron,
+    "schedule": History._schedule,
+    "cancel": History._cancel,
     "accept": History._accept,
     "outcome": History._outcome,
     "resolve": History._resolve,
@@ -222,7 +270,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "user": History._user,
 }
 
-_FREQUENT = ("kv", "kv", "trigger", "outcome", "outcome", "outcome", "resolve", "accept")
+_FREQUENT = ("kv", "kv", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")
 steps = st.tuples(st.sampled_from((*_FREQUENT, *STEPS)), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
 histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_size=16)
 """Batches of steps."""
@@ -230,6 +278,18 @@ histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_si
 
 def _record(stream: str, event: Event) -> Change:
     return Change(Record(name=stream, event=event))
+
+
+def _tick(trigger_id: UUID, execution_id: UUID | None, following: datetime | None) -> Change:
+    """A tick that runs, or without an execution one that is skipped."""
+    now = datetime.now(UTC)
+    common: dict[str, Any] = {"trigger_id": trigger_id, "schedule": "* * * * * *", "timezone": "UTC", "scheduled_at": now, "fired_at": now}
+    event: Event = (
+        TickSkipped(reason="overlap", next_due_at=following, **common)
+        if execution_id is None
+        else Ticked(script_id=UUID(int=100), execution_id=execution_id, next_due_at=following, **common)
+    )
+    return _record(cron_stream(trigger_id), event)
 
 
 def _outcome_of(task: Task, attempt: int, a: int, how: int) -> Event:

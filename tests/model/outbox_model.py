@@ -10,11 +10,13 @@ from uuid import UUID
 
 import msgspec
 
+from domain.cron import Ticked
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
 from domain.globs import matches
 from domain.kv import KvDeleted, KvExpired, KvSet
+from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +62,14 @@ class OutboxModel:
                 self.triggers.pop((app_id, trigger_id), None)
             case HttpRequestAccepted(execution_id=execution_id, script_id=script_id):
                 task = Task(execution_id=execution_id, source="http", script_id=script_id, trigger_id=None, cause_position=recorded.position)
+                self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
+            case ExecutionScheduled(execution_id=execution_id, script_id=script_id, run_at=run_at):
+                task = Task(execution_id=execution_id, source="schedule", script_id=script_id, trigger_id=None, cause_position=recorded.position)
+                self.open[app_id, execution_id] = Open(task, run_at)
+            case ExecutionCanceled(execution_id=execution_id):
+                del self.open[app_id, execution_id]
+            case Ticked(execution_id=execution_id, script_id=script_id, trigger_id=trigger_id):
+                task = Task(execution_id=execution_id, source="cron", script_id=script_id, trigger_id=trigger_id, cause_position=recorded.position)
                 self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
             case ExecutionFailed(task=task, retry_at=datetime() as retry_at) as event:
                 self.open[app_id, task.execution_id] = Open(task, retry_at, event.next_attempt, event.first_attempt_at)

@@ -101,6 +101,7 @@ FULL: list[list[Step]] = [
     [("accept", 0, 0, 0), ("accept", 1, 0, 0), ("accept", 0, 1, 2), ("kv", 0, 0, 0), ("kv", 1, 1, 0), ("abandon", 1, 1, 0)],
     [("outcome", 0, 0, 0), ("outcome", 0, 3, 0), ("outcome", 1, 3, 1)],
     [("docs", a, b, c) for a in range(2) for b in range(4) for c in range(3)],
+    [("cron", 0, 0, 2), ("cron", 0, 1, 2), ("cron", 0, 1, 1)],
 ]
 
 

@@ -9,6 +9,7 @@ from runtime.admin.data_docs import DocsData
 from runtime.admin.data_kv import KvData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
+from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
 from runtime.admin.triggers import Triggers
@@ -33,7 +34,7 @@ def routes_of(call: AdminCall) -> Routes:
 
 def triggers_of(call: AdminCall) -> Triggers:
     """Triggers."""
-    return Triggers(call.core.reader, writer_of(call))
+    return Triggers(call.core.reader, writer_of(call), call.core.clock)
 
 
 def dead_letters_of(call: AdminCall) -> DeadLetters:
@@ -59,6 +60,11 @@ def audit_of(call: AdminCall) -> Audit:
 def executions_of(call: AdminCall) -> Executions:
     """Executions."""
     return Executions(call.core.reader, call.core.log)
+
+
+def one_off_of(call: AdminCall) -> OneOffRuns:
+    """Runs that are asked for once."""
+    return OneOffRuns(call.core.reader, writer_of(call))
 
 
 def writer_of(call: AdminCall) -> AdminWriter:

@@ -19,6 +19,8 @@ class Event:
     version: int
     kv: Any
     docs: Any
+    cron: Any
+    schedule: Any
     dead_letter: Any
 
 class Ctx:
