@@ -1,6 +1,7 @@
 """One execution is one unit of work: run, collect, commit together with the outcome; when something it has read has changed meanwhile, run again.
 
-A re-run is unseen by the script's author: same execution id, seed and versions, a new clock. Re-runs are bounded by the script's time limit over all of them.
+A re-run is unseen by the script's author: same execution id, seed, versions and answers of the outside world, a new clock. Re-runs
+are bounded by the script's time limit over all of them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
 from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
+from runtime.outside import Outside
 from runtime.seeds import Seeds
 from runtime.services import Access
 from runtime.shares import Shares
@@ -159,6 +161,7 @@ class _Execution:
         self._began = time.perf_counter()
         self._idle_s = 0.0
         self._seed = executor.seeds.next()
+        self._outside = Outside()
         self._queues = executor.hot.likely(call.script.id)
         self._held: frozenset[str] = frozenset()
         self._reruns = 0
@@ -230,8 +233,16 @@ class _Execution:
         now = executor.clock()
         # Who has lost because of what was remembered would lose again: a re-run reads.
         remembered = None if self._reruns else partial(executor.recall, call.view.app_id)
+        self._outside.begin()
         access = Access(
-            reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=now, about_to_read=self._about_to_read, remembered=remembered
+            reader=executor.reader,
+            app_id=call.view.app_id,
+            principal=call.principal,
+            now=now,
+            execution_id=call.execution_id,
+            outside=self._outside,
+            about_to_read=self._about_to_read,
+            remembered=remembered,
         )
         host = RunHost(access)
         try:
@@ -297,7 +308,7 @@ class _Execution:
     async def _end(self, result: RunResult) -> Outcome:
         """End without effects."""
         call, executor = self._call, self._executor
-        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=executor.clock())
+        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=executor.clock(), execution_id=call.execution_id)
         return await self._commit(_Run(result, (), access, RunHost(access)))
 
     def _ended(self, run: _Run, events: tuple[Recorded, ...], duration_s: float) -> Outcome:

@@ -18,11 +18,13 @@ from domain.errors import Invalid
 from domain.events import Event
 from domain.ports import Reader
 from domain.units import Change, Read, Stream
+from runtime.outside import Outside
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
     """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
 
+    `outside` has what the outside world answered to this execution, in this run and the ones before.
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
     """
@@ -31,6 +33,8 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     app_id: UUID
     principal: Principal | None
     now: datetime
+    execution_id: UUID
+    outside: Outside = msgspec.field(default_factory=Outside)
     reads: dict[str, int] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None
     remembered: Callable[[str], Stream | None] | None = None
@@ -72,12 +76,17 @@ Describe = Callable[[Event, Event | None], dict[str, Any]]
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service's part in running scripts. `slow` names calls that may wait long: their runs are parked meanwhile."""
+    """A service's part in running scripts.
+
+    `slow` names calls that may wait long: their runs are parked meanwhile. `outside` names those that the outside world answers: a re-run of the same
+    execution is given their answers again (see `runtime.outside`).
+    """
 
     name: str
     calls: Mapping[str, HostCall] = {}
     now: Mapping[str, AnswerNow] = {}
     slow: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
     effects: Mapping[str, ToChange] = {}
     event: Describe | None = None
 

@@ -12,5 +12,6 @@ SERVICES: Final[tuple[Service, ...]] = (KV,)
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}
 NOW: Final[dict[str, AnswerNow]] = {name: answer for service in SERVICES for name, answer in service.now.items()}
 SLOW: Final = frozenset(name for service in SERVICES for name in service.slow)
+OUTSIDE: Final = frozenset(name for service in SERVICES for name in service.outside)
 EFFECTS: Final[dict[str, ToChange]] = {name: effect for service in SERVICES for name, effect in service.effects.items()}
 EVENTS: Final = {service.name: service.event for service in SERVICES if service.event is not None}
