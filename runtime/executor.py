@@ -32,7 +32,7 @@ from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
 from runtime.outside import Outside
 from runtime.seeds import Seeds
-from runtime.services import Access
+from runtime.services import Access, Resources
 from runtime.shares import Shares
 
 SDK_VERSION: Final = "1"
@@ -103,7 +103,18 @@ async def anyway() -> None:
 class Executor:
     """Runs invocations, `seats` of them at once."""
 
-    def __init__(self, log: Appender, reader: Reader, recall: Recall, check_reads: CheckReads, sandbox: Sandbox, clock: Clock, *, seats: int) -> None:
+    def __init__(
+        self,
+        log: Appender,
+        reader: Reader,
+        recall: Recall,
+        check_reads: CheckReads,
+        sandbox: Sandbox,
+        clock: Clock,
+        *,
+        seats: int,
+        resources: Resources | None = None,
+    ) -> None:
         self.log = log
         self.recall = recall
         self.check_reads = check_reads
@@ -113,6 +124,7 @@ class Executor:
         self.hot = HotStreams()
         self.shares = Shares(seats)
         self.seeds = Seeds()
+        self.resources = resources or Resources()
         self._modules: dict[tuple[UUID, int, tuple[tuple[str, int], ...]], tuple[Source, ...]] = {}
 
     async def execute(self, call: Invocation, outcome: OutcomeChanges = no_outcome, fence: Fence | None = None, seated: Seated = anyway) -> Outcome:
@@ -160,6 +172,7 @@ class _Execution:
         self._started_at = executor.clock()
         self._began = time.perf_counter()
         self._idle_s = 0.0
+        self._is_seated = False
         self._seed = executor.seeds.next()
         self._outside = Outside()
         self._queues = executor.hot.likely(call.script.id)
@@ -240,11 +253,13 @@ class _Execution:
             principal=call.principal,
             now=now,
             execution_id=call.execution_id,
+            script_id=call.script.id,
+            resources=executor.resources,
             outside=self._outside,
             about_to_read=self._about_to_read,
             remembered=remembered,
         )
-        host = RunHost(access)
+        host = RunHost(access, self._elsewhere)
         try:
             modules = await executor.modules_of(call.view, call.script)
         except Invalid as error:
@@ -265,7 +280,7 @@ class _Execution:
             )
             result = _storable(await executor.sandbox.run(job, host))
         finally:
-            executor.shares.leave(call.view.app_id, queued=self._fence is not None)
+            self._leave_seat()
         if result.ending != "returned":
             return _Run(result, (), access, host)
         try:
@@ -278,15 +293,33 @@ class _Execution:
 
         Who has a seat has a worker and a thread, too: there are as many of each, so there is nothing more to wait for.
         """
-        shares, app_id, queued = self._executor.shares, self._call.view.app_id, self._fence is not None
-        if shares.take_now(app_id, queued=queued):
-            return
-        asked = time.perf_counter()
+        queued = self._fence is not None
         with anyio.CancelScope(deadline=float("inf") if queued else anyio.current_time() + self._call.timeout_s - self._idle_s) as waiting:
-            await shares.take(app_id, queued=queued)
-        self._idle_s += time.perf_counter() - asked
+            await self._wait_for_seat()
         if waiting.cancelled_caught:
             raise Overloaded("no sandbox was free within the script's time limit", retry_after_s=1.0)
+
+    async def _wait_for_seat(self) -> None:
+        shares, app_id, queued = self._executor.shares, self._call.view.app_id, self._fence is not None
+        if not shares.take_now(app_id, queued=queued):
+            asked = time.perf_counter()
+            try:
+                await shares.take(app_id, queued=queued)
+            finally:
+                self._idle_s += time.perf_counter() - asked
+        self._is_seated = True
+
+    def _leave_seat(self) -> None:
+        if self._is_seated:
+            self._is_seated = False
+            self._executor.shares.leave(self._call.view.app_id, queued=self._fence is not None)
+
+    @asynccontextmanager
+    async def _elsewhere(self) -> AsyncIterator[None]:
+        """While a run waits for the outside world, its seat is for others. What it waits for it again is not its time."""
+        self._leave_seat()
+        yield
+        await self._wait_for_seat()
 
     async def _commit(self, run: _Run) -> Outcome:
         call, executor = self._call, self._executor
@@ -308,7 +341,14 @@ class _Execution:
     async def _end(self, result: RunResult) -> Outcome:
         """End without effects."""
         call, executor = self._call, self._executor
-        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=executor.clock(), execution_id=call.execution_id)
+        access = Access(
+            reader=executor.reader,
+            app_id=call.view.app_id,
+            principal=call.principal,
+            now=executor.clock(),
+            execution_id=call.execution_id,
+            script_id=call.script.id,
+        )
         return await self._commit(_Run(result, (), access, RunHost(access)))
 
     def _ended(self, run: _Run, events: tuple[Recorded, ...], duration_s: float) -> Outcome:

@@ -10,8 +10,10 @@ from uuid import UUID
 import anyio
 import asyncpg
 import msgspec
+import structlog
 from uuid_utils.compat import uuid7
 
+from adapters.outbound import HttpClient, Limits, Policy
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
@@ -42,11 +44,14 @@ from runtime.presence import bury, present
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
+from runtime.services import Resources
 from runtime.settings import Settings
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
+
+logger = structlog.get_logger(__name__)
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +107,10 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
-    executor = Executor(appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
+    resources = Resources(http=_outbound(settings, metrics))
+    executor = Executor(
+        appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
+    )
     records = Records(background, clock)
     vault = PgVault(pool)
 
@@ -177,6 +185,14 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_sessions": (platform.accounts.sweep, 60.0),
         "retention": retention_job(platform.maintenance),
     }
+
+
+def _outbound(settings: Settings, metrics: Metrics) -> HttpClient:
+    chosen = settings.outbound
+    if chosen.allow_private:
+        logger.warning("outbound_allows_private", variable="PICLOUD_HTTP_ALLOW_PRIVATE", meaning="scripts can call this machine and the networks around it")
+    policy = Policy(allow_private=chosen.allow_private, low_ports=frozenset(chosen.low_ports))
+    return HttpClient(policy, Limits(calls=chosen.calls, calls_per_app=chosen.calls_per_app), metrics.called_out)
 
 
 def _sandbox_settings(settings: Settings) -> SandboxSettings:

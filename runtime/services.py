@@ -16,9 +16,16 @@ import msgspec
 from domain.authz import Capability, Principal, decide
 from domain.errors import Invalid
 from domain.events import Event
+from domain.outbound import Outbound
 from domain.ports import Reader
 from domain.units import Change, Read, Stream
 from runtime.outside import Outside
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the calls of services reach beyond the app's data; opened by the composition root."""
+
+    http: Outbound | None = None
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
@@ -34,6 +41,8 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     principal: Principal | None
     now: datetime
     execution_id: UUID
+    script_id: UUID
+    resources: Resources = Resources()
     outside: Outside = msgspec.field(default_factory=Outside)
     reads: dict[str, int] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None

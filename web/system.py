@@ -38,12 +38,19 @@ class SandboxState(msgspec.Struct, frozen=True, kw_only=True):
     hardening: dict[str, bool]
 
 
+class OutboundState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether scripts can call this machine and the networks around it, which is for development alone."""
+
+    allow_private: bool
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """`status` is `ready` when all parts are ok, else `unready`."""
 
     status: str
     database: DatabaseState
     sandbox: SandboxState
+    outbound: OutboundState
 
 
 class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +76,9 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Readiness]:
     core: Core = request.app.state.core
     database, sandbox = await _database(core.reader), _sandbox(core.sandbox)
     ready = database.ok and sandbox.ok
-    answer = Readiness(status="ready" if ready else "unready", database=database, sandbox=sandbox)
+    answer = Readiness(
+        status="ready" if ready else "unready", database=database, sandbox=sandbox, outbound=OutboundState(allow_private=core.settings.outbound.allow_private)
+    )
     return Response(answer, status_code=200 if ready else 503, headers=_NO_STORE)
 
 
