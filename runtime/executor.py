@@ -30,7 +30,9 @@ from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
 from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
+from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 from runtime.outside import Outside
+from runtime.redaction import Revealed
 from runtime.seeds import Seeds
 from runtime.services import Access, Resources
 from runtime.shares import Shares
@@ -68,7 +70,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an execution ended.
 
-    As its last run did, or in `contention`. `events` are what was committed, `journal` what an exact replay of the last run needs.
+    As its last run did, or in `contention`. `events` are what was committed, `journal` what an exact replay of the last run needs, with
+    the secrets in it that `revealed` knows.
     """
 
     ending: Ending
@@ -80,6 +83,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     clock: datetime
     journal: tuple[Answer, ...]
+    revealed: Revealed
 
 
 OutcomeChanges = Callable[[RunResult, datetime, float], Sequence[Change]]
@@ -175,6 +179,7 @@ class _Execution:
         self._is_seated = False
         self._seed = executor.seeds.next()
         self._outside = Outside()
+        self._revealed = Revealed()
         self._queues = executor.hot.likely(call.script.id)
         self._held: frozenset[str] = frozenset()
         self._reruns = 0
@@ -256,6 +261,7 @@ class _Execution:
             script_id=call.script.id,
             resources=executor.resources,
             outside=self._outside,
+            revealed=self._revealed,
             about_to_read=self._about_to_read,
             remembered=remembered,
         )
@@ -323,6 +329,7 @@ class _Execution:
 
     async def _commit(self, run: _Run) -> Outcome:
         call, executor = self._call, self._executor
+        run = await self._redacted(run)
         duration_s = time.perf_counter() - self._began
         changes = (*run.changes, *self._outcome(run.result, self._started_at, duration_s))
         reads = run.access.read_set()
@@ -337,6 +344,14 @@ class _Execution:
             events = await executor.log.append(unit)
         executor.hot.ran(call.view.app_id, call.script.id, _touched(reads, run.changes))
         return self._ended(run, events, duration_s)
+
+    async def _redacted(self, run: _Run) -> _Run:
+        """The run without the secrets that it has read: nothing that is kept of it has seen them."""
+        if not self._revealed:
+            return run
+        size = weigh([(line.message, line.data) for line in run.result.logs], MAX_ON_LOOP_BYTES)
+        result = await off_loop(size, lambda: self._revealed.result(run.result, with_reply=self._fence is not None))
+        return msgspec.structs.replace(run, result=result)
 
     async def _end(self, result: RunResult) -> Outcome:
         """End without effects."""
@@ -362,6 +377,7 @@ class _Execution:
             seed=self._seed,
             clock=run.access.now,
             journal=tuple(run.host.journal),
+            revealed=self._revealed,
         )
 
 

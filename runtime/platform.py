@@ -20,6 +20,7 @@ from adapters.postgres.log import PgLog, open_log
 from adapters.postgres.mapper import StructMapper
 from adapters.postgres.readcheck import ReadCheck
 from adapters.postgres.reader import PgReader
+from adapters.postgres.secrets import SecretValues
 from adapters.postgres.vault import PgVault
 from adapters.sandbox import SandboxSettings, open_sandbox
 from domain.authz import Principal
@@ -44,12 +45,14 @@ from runtime.presence import bury, present
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
+from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
+_SWEEP_SECRETS_EVERY_S: Final = 3600.0
 
 logger = structlog.get_logger(__name__)
 
@@ -71,6 +74,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
     accounts: Accounts
     vault: PgVault
+    secrets: Secrets
     metrics: Metrics
     maintenance: Maintenance
     requests: Requests
@@ -107,7 +111,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
-    resources = Resources(http=_outbound(settings, metrics))
+    secrets = Secrets(keyring_of(settings), SecretValues(reader))
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets)
     executor = Executor(
         appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
@@ -148,6 +153,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         gate=gate,
         accounts=Accounts(vault, appender, settings.session, clock),
         vault=vault,
+        secrets=secrets,
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         requests=Requests(log, appender, Keys(reader), clock),
@@ -183,6 +189,7 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }
 

@@ -178,6 +178,30 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     calls_per_app: Annotated[int, variable("PICLOUD_HTTP_CALLS_PER_APP", "The same, of one app.", ge=1, le=10_000)] = 16
 
 
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What values of secrets are encrypted with. `old_keys` are several, with commas between them."""
+
+    key: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_SECRETS_KEY",
+            "The key that secrets are encrypted with.",
+            expected="32 bytes in base64",
+            default="made at first use, in secrets.key under PICLOUD_DATA_DIR",
+            pattern=r"^[A-Za-z0-9+/_-]{43}=?\Z",
+        ),
+    ] = None
+    old_keys: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_SECRETS_OLD_KEYS",
+            "Keys that secrets may still be encrypted with, until `picloud secrets rotate` has run.",
+            expected="a comma-separated list of keys",
+            pattern=r"^[A-Za-z0-9+/_-]{43}=?(,[A-Za-z0-9+/_-]{43}=?)*\Z",
+        ),
+    ] = None
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True):
     """What PiCloud itself logs to its standard error."""
 
@@ -199,6 +223,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate = Gate()
     retention: Retention = Retention()
     outbound: Outbound = Outbound()
+    secrets: Secrets = Secrets()
     log: Log = Log()
 
 

@@ -22,6 +22,7 @@ from domain.sandbox import Job, Source
 SERVICES: Final = (
     "kv",
     "http",
+    "secrets",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""
 

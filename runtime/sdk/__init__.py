@@ -6,11 +6,13 @@ from typing import Final
 
 from runtime.sdk.http import HTTP
 from runtime.sdk.kv import KV
+from runtime.sdk.secrets import SECRETS
 from runtime.services import AnswerNow, HostCall, Service, ToChange
 
 SERVICES: Final[tuple[Service, ...]] = (
     KV,
     HTTP,
+    SECRETS,
 )
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}

@@ -6,6 +6,7 @@ from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.data_kv import KvData
+from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
 from runtime.admin.routes import Routes
@@ -43,6 +44,11 @@ def dead_letters_of(call: AdminCall) -> DeadLetters:
 def kv_of(call: AdminCall) -> KvData:
     """Key-value data."""
     return KvData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
+def secrets_of(call: AdminCall) -> SecretsData:
+    """Secrets."""
+    return SecretsData(call.core.reader, call.core.secrets, writer_of(call))
 
 
 def audit_of(call: AdminCall) -> Audit:
