@@ -11,6 +11,7 @@ from uuid import uuid4
 import anyio
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.outbound import HttpClient, Limits, Policy
 from domain.authz import Principal
@@ -264,6 +265,14 @@ async def test_without_the_setting_loopback_is_out_of_reach(platform: Platform, 
     finally:
         executor.resources = usual
     assert server.asked == []
+
+
+async def test_calling_private_addresses_is_warned_of(dsn: str) -> None:
+    for settings, warnings in ((SETTINGS, 1), (msgspec.structs.replace(SETTINGS, outbound=Outbound()), 0)):
+        with capture_logs() as logs:
+            async with running(dsn, settings):
+                pass
+        assert [(line["event"], line["log_level"]) for line in logs].count(("outbound_allows_private", "warning")) == warnings
 
 
 async def test_more_runs_than_there_are_seats_can_wait_for_the_outside(app: App) -> None:
