@@ -62,7 +62,7 @@ class Secrets:
             return SecretsState(ok=False, problem=str(error))
         if not unknown:
             return SecretsState(ok=True, key_id=current)
-        problem = f"{sum(unknown.values())} values are encrypted with keys that are not here: {', '.join(unknown)}"
+        problem = f"secrets whose keys are not here: {sum(unknown.values())} (keys {', '.join(unknown)})"
         return SecretsState(ok=False, key_id=current, problem=problem)
 
     async def rotate(self, log: Appender, clock: Clock) -> int:

@@ -44,7 +44,7 @@ class SecretValues:
         await self._reader.fetch(_SQL["drop"], app_id, value_id)
 
     async def keys(self) -> dict[str, int]:
-        """How many values are encrypted with each key."""
+        """How many values that count are encrypted with each key."""
         return {row["key_id"]: row["secrets"] for row in await self._reader.fetch(_SQL["keys"])}
 
     async def of_other_keys(self, key_id: str) -> list[StoredValue]:
@@ -56,7 +56,7 @@ class SecretValues:
         await self._reader.fetch(_SQL["replace"], value.app_id, value.value_id, value.sealed.key_id, sealed.key_id, sealed.nonce, sealed.cipher)
 
     async def sweep(self, older_than_s: float) -> None:
-        """Remove what no secret has, unless it is so new that it may be about to."""
+        """Remove what no secret has, unless it is so new that it may be about to, and what deleted apps had."""
         await self._reader.fetch(_SQL["sweep"], older_than_s)
 
 

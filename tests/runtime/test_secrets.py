@@ -181,7 +181,7 @@ async def test_a_key_that_is_not_there_is_said_where_it_is_needed(app: App, plat
             assert said.startswith("secrets: the key ")
             assert "PICLOUD_SECRETS_KEY" in said
             state = await secrets.state()
-            assert (state.ok, "are encrypted with keys that are not here" in str(state.problem)) == (False, True)
+            assert (state.ok, "secrets whose keys are not here" in str(state.problem)) == (False, True)
     finally:
         platform.executor.resources = usual
     with pytest.raises(Exception, match="a missing key has encrypted"):
@@ -216,3 +216,12 @@ async def test_what_no_secret_has_is_swept_and_the_rest_stays(app: App, platform
     await platform.secrets.sweep()
     assert await platform.pool.fetchval(count, app.id) == 1
     assert await run(app, "return [secrets.get('KEY')]") == [VALUE]
+
+
+async def test_a_deleted_apps_values_go_and_are_nobodys_problem(app: App, platform: Platform) -> None:
+    await put(app, "KEY", VALUE)
+    await platform.pool.execute("UPDATE log_head SET closed = true WHERE app_id = $1", app.id)
+    await platform.pool.execute("UPDATE vault_secrets SET created_at = created_at - interval '2 hours', key_id = 'gone' WHERE app_id = $1", app.id)
+    assert (await platform.secrets.state()).ok
+    await platform.secrets.sweep()
+    assert await platform.pool.fetchval("SELECT count(*) FROM vault_secrets WHERE app_id = $1", app.id) == 0
