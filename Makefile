@@ -8,6 +8,9 @@ UV = $(or $(shell command -v uv 2>/dev/null),$(abspath $(BIN)/uv))
 INSTALL = VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group build
 
+# All tests: a process per core, each with its own PostgreSQL. Some tests: in this process, because that starts sooner and lets a debugger in.
+TOGETHER := -n logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test check format bench docs lock clean
 
@@ -18,7 +21,7 @@ serve: $(VENV)/.installed ## Run PiCloud here (its settings: .venv/bin/picloud s
 	@exec $(BIN)/picloud serve $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k name" for some)
-	@exec $(BIN)/pytest -q $(ARGS)
+	@exec $(BIN)/pytest -q $(or $(ARGS),$(TOGETHER))
 
 check: $(VENV)/.installed-dev ## Lint, formatting, types, direction of imports
 	$(BIN)/ruff check
