@@ -154,6 +154,14 @@ def assert_nowhere(text: str) -> None:
     assert base64.b64encode(b"user:" + VALUE.encode()).decode()[8:28] not in text
 
 
+async def test_what_the_log_refuses_names_no_value(app: App) -> None:
+    await put(app, "KEY", VALUE)
+    await app.run(await app.script(handler("kv.collection('c').set(secrets.get('KEY'), 'text')"), name="first"))
+    outcome = await app.run(await app.script(handler("kv.collection('c').increment(secrets.get('KEY'))")))
+    assert outcome.result.error is not None
+    assert "'***'" in outcome.result.error.message
+
+
 async def test_a_dead_letter_has_no_value(app: App) -> None:
     await put(app, "KEY", VALUE)
     script = await app.script(handler(*LEAKS))
