@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
 from domain.clock import Clock
-from domain.errors import Invalid, Overloaded, PiCloudError, VersionConflict
+from domain.errors import Invalid, VersionConflict
 from domain.events import Metadata, Recorded
 from domain.modules import resolve
 from domain.ports import Appender, CheckReads, Reader, Recall
@@ -33,6 +33,8 @@ from runtime.host import Answer, EffectRefused, RunHost
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 from runtime.outside import Outside
 from runtime.redaction import Revealed
+from runtime.results import contention, failed, refused, storable
+from runtime.seat import Seat
 from runtime.seeds import Seeds
 from runtime.services import Access, Resources
 from runtime.shares import Shares
@@ -40,8 +42,6 @@ from runtime.shares import Shares
 SDK_VERSION: Final = "1"
 _MIN_RERUN_S: Final = 0.01
 _MODULE_SETS_KEPT: Final = 512
-_MAX_MESSAGE_CHARS: Final = 4096
-_MAX_HEADER_CHARS: Final = 32 * 1024
 _BY_ITS_READS: Final = frozenset({"returned", "aborted", "raised"})
 """Endings that what was read may have decided; the others (time, memory, a crash) stand whatever was read."""
 
@@ -175,8 +175,7 @@ class _Execution:
         self._on_seated = seated
         self._started_at = executor.clock()
         self._began = time.perf_counter()
-        self._idle_s = 0.0
-        self._is_seated = False
+        self._seat = Seat(executor.shares, call.view.app_id, queued=fence is not None, patience_s=call.timeout_s)
         self._seed = executor.seeds.next()
         self._outside = Outside()
         self._revealed = Revealed()
@@ -198,23 +197,23 @@ class _Execution:
                 self._requeue(stream)
             self._reruns += 1
             if self._left_s() < _MIN_RERUN_S:
-                return await self._end(_contention())
+                return await self._end(contention())
 
     async def _attempt(self) -> Outcome:
         """One run and its commit, while holding the queues that it was found to need. Raises StreamHot or VersionConflict: it is to be run again."""
         if not self._queues:
             return await self._run_and_commit()
         async with self._in_turn() as is_turn:
-            return await self._run_and_commit() if is_turn else await self._end(_contention())
+            return await self._run_and_commit() if is_turn else await self._end(contention())
 
     async def _run_and_commit(self) -> Outcome:
         run = await self._run()
         if run.result.ending == "timed_out" and self._reruns:
-            return await self._end(_contention())  # the time went into the runs before
+            return await self._end(contention())  # the time went into the runs before
         try:
             return await self._commit(run)
         except Invalid as error:
-            return await self._end(_refused(run.result, error))
+            return await self._end(refused(run.result, error))
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[bool]:
@@ -239,7 +238,7 @@ class _Execution:
 
     def _left_s(self) -> float:
         """What is left of the time limit over all runs; waiting for a seat does not count."""
-        return self._call.timeout_s - (time.perf_counter() - self._began - self._idle_s)
+        return self._call.timeout_s - (time.perf_counter() - self._began - self._seat.idle_s)
 
     def _about_to_read(self, stream: str) -> None:
         """Raise StreamHot when others queue for a stream that this run does not hold."""
@@ -265,13 +264,13 @@ class _Execution:
             about_to_read=self._about_to_read,
             remembered=remembered,
         )
-        host = RunHost(access, self._elsewhere)
+        host = RunHost(access, self._seat.left)
         try:
             modules = await executor.modules_of(call.view, call.script)
         except Invalid as error:
             result = RunResult(ending="invalid", error=ScriptError(type="ImportError", message=error.detail))
             return _Run(result, (), access, host)
-        await self._take_seat()
+        await self._seat.take()
         try:
             await self._on_seated()
             job = Job(
@@ -284,48 +283,15 @@ class _Execution:
                 timeout_s=max(self._left_s(), _MIN_RERUN_S),
                 limits=call.script.limits,
             )
-            result = _storable(await executor.sandbox.run(job, host))
+            result = storable(await executor.sandbox.run(job, host))
         finally:
-            self._leave_seat()
+            self._seat.leave()
         if result.ending != "returned":
             return _Run(result, (), access, host)
         try:
             return _Run(result, await host.changes(result.effects), access, host)
         except EffectRefused as refusal:
-            return _Run(_failed(result, refusal.error), (), access, host)
-
-    async def _take_seat(self) -> None:
-        """Take a seat in the sandbox. Raises Overloaded for a caller who has waited, over all runs, as long as the script may run.
-
-        Who has a seat has a worker and a thread, too: there are as many of each, so there is nothing more to wait for.
-        """
-        queued = self._fence is not None
-        with anyio.CancelScope(deadline=float("inf") if queued else anyio.current_time() + self._call.timeout_s - self._idle_s) as waiting:
-            await self._wait_for_seat()
-        if waiting.cancelled_caught:
-            raise Overloaded("no sandbox was free within the script's time limit", retry_after_s=1.0)
-
-    async def _wait_for_seat(self) -> None:
-        shares, app_id, queued = self._executor.shares, self._call.view.app_id, self._fence is not None
-        if not shares.take_now(app_id, queued=queued):
-            asked = time.perf_counter()
-            try:
-                await shares.take(app_id, queued=queued)
-            finally:
-                self._idle_s += time.perf_counter() - asked
-        self._is_seated = True
-
-    def _leave_seat(self) -> None:
-        if self._is_seated:
-            self._is_seated = False
-            self._executor.shares.leave(self._call.view.app_id, queued=self._fence is not None)
-
-    @asynccontextmanager
-    async def _elsewhere(self) -> AsyncIterator[None]:
-        """While a run waits for the outside world, its seat is for others. What it waits for it again is not its time."""
-        self._leave_seat()
-        yield
-        await self._wait_for_seat()
+            return _Run(failed(result, refusal.error), (), access, host)
 
     async def _commit(self, run: _Run) -> Outcome:
         call, executor = self._call, self._executor
@@ -412,30 +378,3 @@ def _metadata(call: Invocation) -> Metadata:
         script_id=call.script.id,
         script_version=call.script.version,
     )
-
-
-def _contention() -> RunResult:
-    message = "the execution lost to concurrent writers until its time was up"
-    return RunResult(ending="contention", error=ScriptError(type="Contention", message=message))
-
-
-def _storable(result: RunResult) -> RunResult:
-    """A script's error ends up in events, records and read models, some of which take no NUL; its headers in an answer that must have an end."""
-    error, reply = result.error, result.reply
-    if reply is not None and sum(len(name) + len(value) for name, value in reply.headers.items()) > _MAX_HEADER_CHARS:
-        return _failed(result, ScriptError(type="BudgetExceeded", message=f"the answer's headers are longer than {_MAX_HEADER_CHARS} bytes"))
-    if error is None or ("\x00" not in error.message and len(error.message) <= _MAX_MESSAGE_CHARS):
-        return result
-    message = error.message[:_MAX_MESSAGE_CHARS].replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return msgspec.structs.replace(result, error=msgspec.structs.replace(error, message=message))
-
-
-def _failed(result: RunResult, error: ScriptError) -> RunResult:
-    ending: Ending = "budget" if error.type == "BudgetExceeded" else "raised"
-    return msgspec.structs.replace(result, ending=ending, reply=None, effects=(), error=error)
-
-
-def _refused(result: RunResult, error: PiCloudError) -> RunResult:
-    """The log has refused the effects (an increment of something that is no number, too much at once)."""
-    kind = "BudgetExceeded" if error.code == "unit_too_large" else "ValueError"
-    return _failed(result, ScriptError(type=kind, message=error.detail))

@@ -44,6 +44,17 @@ class Revealed:
             text = text.replace(form, MASK)
         return text
 
+    def cut_text(self, text: str) -> str:
+        """The same for a text that may have been cut off within one of them."""
+        text = self.text(text)
+        for form in self._forms:
+            at = text.find(form[:MIN_CHARS], max(0, len(text) - len(form)))
+            while at >= 0:
+                if form.startswith(text[at:]):
+                    return text[:at] + MASK
+                at = text.find(form[:MIN_CHARS], at + 1)
+        return text
+
     def raw(self, data: bytes) -> bytes:
         """Bytes without them."""
         for form in self._forms:
@@ -73,12 +84,12 @@ class Revealed:
 
     def result(self, result: RunResult, *, with_reply: bool) -> RunResult:
         """How a run ended, without them. Its reply is cleaned where it is kept, in the log; whoever waits for it gets what the script says."""
-        logs = tuple(LogLine(line.level, self.text(line.message), self.data(line.data)) for line in result.logs)
+        logs = tuple(LogLine(line.level, self.cut_text(line.message), self.data(line.data)) for line in result.logs)
         reply = self._reply(result.reply) if with_reply and result.reply is not None else result.reply
         return msgspec.structs.replace(result, logs=logs, error=self._error(result.error), reply=reply)
 
     def _error(self, error: ScriptError | None) -> ScriptError | None:
-        return None if error is None else msgspec.structs.replace(error, message=self.text(error.message))
+        return None if error is None else msgspec.structs.replace(error, message=self.cut_text(error.message))
 
     def _reply(self, reply: Reply) -> Reply:
         headers = {name: self.text(value) for name, value in reply.headers.items()}

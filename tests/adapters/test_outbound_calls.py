@@ -192,6 +192,7 @@ async def test_a_bomb_is_left_before_it_goes_off(observed: Observed, coding: str
         (gzip.compress(b"x") + b"more", "not compressed as it says"),
         (gzip.compress(b"") * 3000, "something behind its end"),
     ],
+    ids=["cut", "plain", "followed", "many"],
 )
 async def test_a_broken_coding_is_said(observed: Observed, packed: bytes, why: str) -> None:
     async with serving(response(packed, Content_Encoding="gzip")) as server:

@@ -66,6 +66,14 @@ def test_short_values_are_left() -> None:
     assert revealed.text("abc") == "abc"
 
 
+@pytest.mark.parametrize("kept", range(4, 13))
+def test_a_value_that_a_limit_has_cut_is_replaced(kept: int) -> None:
+    revealed = having("secret-value")
+    assert revealed.cut_text("a sec se" + "secret-value"[:kept]) == "a sec se***"
+    assert revealed.cut_text("secret-values") == "***s"
+    assert revealed.cut_text("ends in sec") == "ends in sec"
+
+
 def test_data_keeps_its_shape() -> None:
     value: Any = {"a secret": [1, None, True, 1.5, ("x secret", b"secret\xff")], "n": 123456}
     assert having("secret", "123456").data(value) == {"a ***": [1, None, True, 1.5, ("x ***", b"***\xff")], "n": "***"}

@@ -162,6 +162,16 @@ async def test_what_the_log_refuses_names_no_value(app: App) -> None:
     assert "'***'" in outcome.result.error.message
 
 
+@pytest.mark.parametrize("room", [5, 12, 40])
+async def test_a_message_that_is_too_long_is_not_cut_within_a_value(app: App, room: int) -> None:
+    await put(app, "KEY", VALUE)
+    script = await app.script(handler(f"raise ValueError('x' * (4096 - {room}) + secrets.get('KEY') + 'y' * 100)"))
+    outcome = await app.run(script)
+    assert outcome.result.error is not None
+    assert "***" in outcome.result.error.message
+    assert VALUE[:4] not in outcome.result.error.message
+
+
 async def test_a_dead_letter_has_no_value(app: App) -> None:
     await put(app, "KEY", VALUE)
     script = await app.script(handler(*LEAKS))
