@@ -11,6 +11,7 @@ from projections.kv import KvEntries
 from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
 from projections.schedules import Schedules
+from projections.secrets import SecretNames
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     KvEntries(),
@@ -23,4 +24,5 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Apps(),
     Users(),
     Schedules(),
+    SecretNames(),
 )

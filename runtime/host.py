@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import msgspec
@@ -34,8 +34,9 @@ class Answer(msgspec.Struct, frozen=True):
 class RunHost:
     """Implements `domain.sandbox.Host` on the registered services. `journal` has all answers, or none once they were more than is kept."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, parked: Callable[[], AbstractAsyncContextManager[None]] = nullcontext) -> None:
         self._access = access
+        self.parked = parked  # see `Host.parked`
         self._journal_bytes = 0
         self._calls = 0
         self.journal: list[Answer] = []

@@ -38,6 +38,7 @@ class Metrics:
         self._log_metrics()
         self._execution_metrics()
         self._http_metrics()
+        self._outbound_metrics()
         self._outbox_metrics()
 
     def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
@@ -73,6 +74,11 @@ class Metrics:
         status_class = f"{status // 100}xx" if status else "none"
         self._responses_of(plane, status_class).inc()
         self._response_s_of(plane).observe(seconds)
+
+    def called_out(self, outcome: str, seconds: float) -> None:
+        """One outbound call of a script has ended. The outcome is a `domain.outbound.CallOutcome`, or `cancelled`."""
+        self._calls_of(outcome).inc()
+        self._call_s.observe(seconds)
 
     def watch(self, *, sandbox_workers: Callable[[], float] | None = None, gate_in_use: Callable[[], float] | None = None) -> None:
         """Ask these at each scrape."""
@@ -124,6 +130,11 @@ class Metrics:
         self._responses_of = cache(responses.labels)
         response_s = Histogram("picloud_http_request_seconds", "Duration of HTTP requests.", ["plane"], buckets=_RUN_S, registry=self.registry)
         self._response_s_of = cache(response_s.labels)
+
+    def _outbound_metrics(self) -> None:
+        calls = Counter("picloud_outbound_calls", "HTTP calls of scripts.", ["outcome"], registry=self.registry)
+        self._calls_of = cache(calls.labels)
+        self._call_s = Histogram("picloud_outbound_call_seconds", "Duration of HTTP calls of scripts.", buckets=_RUN_S, registry=self.registry)
 
     def _outbox_metrics(self) -> None:
         self._database_up = Gauge("picloud_database_up", "Whether the database answered this scrape.", registry=self.registry)

@@ -11,14 +11,17 @@ from uuid import UUID
 import anyio
 import asyncpg
 import msgspec
+import structlog
 from uuid_utils.compat import uuid7
 
+from adapters.outbound import HttpClient, Limits, Policy
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
 from adapters.postgres.mapper import StructMapper
 from adapters.postgres.readcheck import ReadCheck
 from adapters.postgres.reader import PgReader
+from adapters.postgres.secrets import SecretValues
 from adapters.postgres.vault import PgVault
 from adapters.sandbox import SandboxSettings, open_sandbox
 from domain.authz import Principal
@@ -44,11 +47,16 @@ from runtime.presence import bury, present
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
+from runtime.secrets import Secrets, keyring_of
+from runtime.services import Resources
 from runtime.settings import Settings
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
+_SWEEP_SECRETS_EVERY_S: Final = 3600.0
+
+logger = structlog.get_logger(__name__)
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +76,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
     accounts: Accounts
     vault: PgVault
+    secrets: Secrets
     metrics: Metrics
     maintenance: Maintenance
     cron: CronScheduler
@@ -105,7 +114,11 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
-    executor = Executor(appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
+    secrets = Secrets(keyring_of(settings), SecretValues(reader))
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets)
+    executor = Executor(
+        appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
+    )
     records = Records(background, clock)
     vault = PgVault(pool)
 
@@ -147,6 +160,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         gate=gate,
         accounts=Accounts(vault, appender, settings.session, clock),
         vault=vault,
+        secrets=secrets,
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
@@ -185,8 +199,17 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }
+
+
+def _outbound(settings: Settings, metrics: Metrics) -> HttpClient:
+    chosen = settings.outbound
+    if chosen.allow_private:
+        logger.warning("outbound_allows_private", variable="PICLOUD_HTTP_ALLOW_PRIVATE", meaning="scripts can call this machine and the networks around it")
+    policy = Policy(allow_private=chosen.allow_private, low_ports=frozenset(chosen.low_ports))
+    return HttpClient(policy, Limits(calls=chosen.calls, calls_per_app=chosen.calls_per_app), metrics.called_out)
 
 
 def _sandbox_settings(settings: Settings) -> SandboxSettings:

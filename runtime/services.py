@@ -16,16 +16,27 @@ import msgspec
 from domain.authz import Capability, Principal, decide
 from domain.errors import Invalid
 from domain.events import Event
+from domain.outbound import Outbound
 from domain.ports import Reader
+from domain.secrets import SecretReader
 from domain.units import Change, Effect, Read, Stream
 from projections.control.views import ScriptView
 from runtime.outside import Outside
+from runtime.redaction import Revealed
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the calls of services reach beyond the app's data; opened by the composition root."""
+
+    http: Outbound | None = None
+    secrets: SecretReader | None = None
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
     """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
 
-    `scripts` are the app's, by id. `outside` has what the outside world answered to this execution, in this run and the ones before.
+    `scripts` are the app's, by id. `outside` has what the outside world answered to this execution, in this run and the ones before, `revealed` the
+    secrets that they read.
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     `prepared` has effects by stream that calls have made ready, for which the run need only ask.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
@@ -37,7 +48,10 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     now: datetime
     execution_id: UUID
     scripts: Mapping[UUID, ScriptView] = {}
+    script_id: UUID
+    resources: Resources = Resources()
     outside: Outside = msgspec.field(default_factory=Outside)
+    revealed: Revealed = msgspec.field(default_factory=Revealed)
     reads: dict[str, int] = msgspec.field(default_factory=dict)
     prepared: dict[str, Effect] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None

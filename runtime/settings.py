@@ -153,6 +153,55 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     sweep_interval_s: Annotated[float, variable("PICLOUD_SWEEP_INTERVAL_S", "Between two sweeps of expired keys.", ge=0.05, le=86_400)] = 1.0
 
 
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """What scripts may call over HTTP, per process."""
+
+    allow_private: Annotated[
+        bool,
+        variable(
+            "PICLOUD_HTTP_ALLOW_PRIVATE",
+            "Lets scripts call this machine and the networks around it. For development alone.",
+            expected="true or false",
+            default="false",
+        ),
+    ] = False
+    low_ports: Annotated[
+        tuple[int, ...],
+        variable(
+            "PICLOUD_HTTP_LOW_PORTS",
+            "Ports below 1024 that scripts may call; from 1024 on they may call any.",
+            expected="a comma-separated list of ports",
+            default="80,443",
+        ),
+    ] = (80, 443)
+    calls: Annotated[int, variable("PICLOUD_HTTP_CALLS", "Outbound calls in progress; the others wait.", ge=1, le=10_000)] = 64
+    calls_per_app: Annotated[int, variable("PICLOUD_HTTP_CALLS_PER_APP", "The same, of one app.", ge=1, le=10_000)] = 16
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What values of secrets are encrypted with. `old_keys` are several, with commas between them."""
+
+    key: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_SECRETS_KEY",
+            "The key that secrets are encrypted with.",
+            expected="32 bytes in base64",
+            default="made at first use, in secrets.key under PICLOUD_DATA_DIR",
+            pattern=r"^[A-Za-z0-9+/_-]{43}=?\Z",
+        ),
+    ] = None
+    old_keys: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_SECRETS_OLD_KEYS",
+            "Keys that secrets may still be encrypted with, until `picloud secrets rotate` has run.",
+            expected="a comma-separated list of keys",
+            pattern=r"^[A-Za-z0-9+/_-]{43}=?(,[A-Za-z0-9+/_-]{43}=?)*\Z",
+        ),
+    ] = None
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True):
     """What PiCloud itself logs to its standard error."""
 
@@ -173,6 +222,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ceilings: Ceilings = Ceilings()
     gate: Gate = Gate()
     retention: Retention = Retention()
+    outbound: Outbound = Outbound()
+    secrets: Secrets = Secrets()
     log: Log = Log()
 
 

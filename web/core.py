@@ -11,6 +11,7 @@ from domain.sandbox import Sandbox
 from runtime.accounts import Accounts
 from runtime.directory import Directory
 from runtime.metrics import Metrics
+from runtime.secrets import Secrets
 from runtime.settings import Settings
 
 
@@ -33,5 +34,7 @@ class Core(Protocol):
     def accounts(self) -> Accounts: ...
     @property
     def directory(self) -> Directory: ...
+    @property
+    def secrets(self) -> Secrets: ...
     @property
     def metrics(self) -> Metrics: ...

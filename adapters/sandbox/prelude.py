@@ -28,6 +28,8 @@ SERVICES: Final = (
     "url",
     "hex",
     "dead_letters",
+    "http",
+    "secrets",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""
 

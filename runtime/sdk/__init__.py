@@ -7,9 +7,11 @@ from typing import Final
 from runtime.sdk.cron import CRON
 from runtime.sdk.dead_letters import DEAD_LETTERS
 from runtime.sdk.docs import DOCS
+from runtime.sdk.http import HTTP
 from runtime.sdk.ids import IDS
 from runtime.sdk.kv import KV
 from runtime.sdk.schedule import SCHEDULE
+from runtime.sdk.secrets import SECRETS
 from runtime.services import AnswerNow, HostCall, Service, ToChange
 
 SERVICES: Final[tuple[Service, ...]] = (
@@ -19,6 +21,8 @@ SERVICES: Final[tuple[Service, ...]] = (
     SCHEDULE,
     IDS,
     DEAD_LETTERS,
+    HTTP,
+    SECRETS,
 )
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}

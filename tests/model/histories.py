@@ -41,6 +41,7 @@ from domain.routing import Route
 from domain.sandbox import Limits, Reply, ScriptError
 from domain.schedule import CancelExecution, ScheduleExecution
 from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
+from domain.secrets import DeleteSecret, RotateSecret, SetSecret
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
 from domain.users import UserCreated, UserDeleted, user_stream
@@ -251,6 +252,17 @@ class History:
         return NIL_APP, changes
 
 
+def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+    name, value_id = f"s{b}", UUID(int=500 + a)
+    effects: list[Effect] = [
+        SetSecret(name=name, value_id=value_id),
+        DeleteSecret(name=name),
+        RotateSecret(name=name, value_id=value_id, key_id="k"),
+    ]
+    del history
+    return APPS[a % 2], [Change(effects[c]), *([Change(effects[0])] if b == 3 else [])]
+
+
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
     "docs": History._docs,
@@ -268,6 +280,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "app": History._app,
     "domain": History._domain,
     "user": History._user,
+    "secret": _secret,
 }
 
 _FREQUENT = ("kv", "kv", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")

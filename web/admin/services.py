@@ -7,6 +7,7 @@ from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.data_docs import DocsData
 from runtime.admin.data_kv import KvData
+from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
 from runtime.admin.one_off import OneOffRuns
@@ -50,6 +51,11 @@ def kv_of(call: AdminCall) -> KvData:
 def docs_of(call: AdminCall) -> DocsData:
     """Documents."""
     return DocsData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
+def secrets_of(call: AdminCall) -> SecretsData:
+    """Secrets."""
+    return SecretsData(call.core.reader, call.core.secrets, writer_of(call))
 
 
 def audit_of(call: AdminCall) -> Audit:
