@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, dead_letters, executions, kv, names, retention, routes, scripts, triggers, users
+from domain import apps, dead_letters, executions, files, kv, names, retention, routes, scripts, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
 
 AGGREGATES: Final[tuple[Aggregate, ...]] = (
     kv.AGGREGATE,
+    files.AGGREGATE,
     *names.AGGREGATES,
     *apps.AGGREGATES,
     *users.AGGREGATES,
