@@ -15,7 +15,7 @@ import msgspec
 
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.blobs import Blob
-from domain.errors import AlreadyExists, Invalid, NotFound
+from domain.errors import AlreadyExists, Invalid
 from domain.events import Event
 from domain.globs import candidates
 from domain.ids import stream
@@ -25,6 +25,7 @@ from domain.values import check_text
 MAX_COLLECTION_BYTES: Final = 128
 MAX_NAME_BYTES: Final = 255
 MAX_CONTENT_TYPE_CHARS: Final = 255
+ABSENT_CODE: Final = "file_not_found"
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _WORD: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
@@ -147,10 +148,10 @@ def decide_create(effect: CreateFile, last: Event | None, now: datetime) -> Sequ
 
 
 def decide_update(effect: UpdateFile, last: Event | None, now: datetime) -> Sequence[Event]:
-    """Change what is there; raises NotFound when nothing is."""
+    """Change what is there; raises Invalid when nothing is."""
     del now
     if not isinstance(last, FileCreated | FileUpdated):
-        raise NotFound("there is no such file")
+        raise Invalid("files: there is no such file", code=ABSENT_CODE, field="id")
     blob = effect.blob or Blob(last.checksum, last.size)
     name, content_type = effect.name or last.name, effect.content_type or last.content_type
     return (FileUpdated(name=name, content_type=content_type, **_place(effect), **msgspec.structs.asdict(blob)),)

@@ -27,11 +27,13 @@ from domain.ports import Appender, CheckReads, Reader, Recall
 from domain.sandbox import Ending, Job, RunResult, Sandbox, ScriptError, Source
 from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
+from runtime.blobs import Blobs
 from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
 from runtime.seeds import Seeds
 from runtime.services import Access
 from runtime.shares import Shares
+from runtime.staging import Staging
 
 SDK_VERSION: Final = "1"
 _MIN_RERUN_S: Final = 0.01
@@ -101,12 +103,15 @@ async def anyway() -> None:
 class Executor:
     """Runs invocations, `seats` of them at once."""
 
-    def __init__(self, log: Appender, reader: Reader, recall: Recall, check_reads: CheckReads, sandbox: Sandbox, clock: Clock, *, seats: int) -> None:
+    def __init__(
+        self, log: Appender, reader: Reader, recall: Recall, check_reads: CheckReads, sandbox: Sandbox, blobs: Blobs, clock: Clock, *, seats: int
+    ) -> None:
         self.log = log
         self.recall = recall
         self.check_reads = check_reads
         self.reader = reader
         self.sandbox = sandbox
+        self.blobs = blobs
         self.clock = clock
         self.hot = HotStreams()
         self.shares = Shares(seats)
@@ -231,7 +236,13 @@ class _Execution:
         # Who has lost because of what was remembered would lose again: a re-run reads.
         remembered = None if self._reruns else partial(executor.recall, call.view.app_id)
         access = Access(
-            reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=now, about_to_read=self._about_to_read, remembered=remembered
+            reader=executor.reader,
+            app_id=call.view.app_id,
+            principal=call.principal,
+            now=now,
+            about_to_read=self._about_to_read,
+            remembered=remembered,
+            files=Staging(executor.blobs, call.script.limits.memory_mib),
         )
         host = RunHost(access)
         try:

@@ -32,6 +32,8 @@ from projections.project import projector
 from projections.registry import PROJECTIONS
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.blobs import Blobs
+from runtime.blobstore import open_blobs
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
@@ -59,6 +61,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     log: PgLog
     appender: Appender
     sandbox: Sandbox
+    blobs: Blobs
     directory: Directory
     executor: Executor
     reactor: Reactor
@@ -97,12 +100,13 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log = await stack.enter_async_context(
         open_log(dsn, pool, rules=RULES, codec=codec, project=projector(PROJECTIONS), clock=clock, poll_s=settings.process.tail_poll_ms / 1000)
     )
+    blobs = open_blobs(settings, metrics)
     appender = MeteredAppender(log, metrics)
     sandbox_settings = _sandbox_settings(settings)
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
-    executor = Executor(appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
+    executor = Executor(appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, blobs, clock, seats=sandbox_settings.in_flight)
     records = Records(background, clock)
     vault = PgVault(pool)
 
@@ -133,6 +137,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         log=log,
         appender=appender,
         sandbox=sandbox,
+        blobs=blobs,
         directory=directory,
         executor=executor,
         reactor=reactor,

@@ -18,6 +18,7 @@ from domain.errors import Invalid
 from domain.events import Event
 from domain.ports import Reader
 from domain.units import Change, Read, Stream
+from runtime.staging import Staging
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
@@ -25,6 +26,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
 
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
+    `files` holds the run's file bytes; None where nothing runs.
     """
 
     reader: Reader
@@ -35,6 +37,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     about_to_read: Callable[[str], None] | None = None
     remembered: Callable[[str], Stream | None] | None = None
     recalled: bool = False
+    files: Staging | None = None
 
     def require(self, service: str, capability: Capability) -> None:
         """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""

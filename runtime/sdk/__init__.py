@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from runtime.sdk.files import FILES
 from runtime.sdk.kv import KV
 from runtime.services import AnswerNow, HostCall, Service, ToChange
 
-SERVICES: Final[tuple[Service, ...]] = (KV,)
+SERVICES: Final[tuple[Service, ...]] = (
+    KV,
+    FILES,
+)
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}
 NOW: Final[dict[str, AnswerNow]] = {name: answer for service in SERVICES for name, answer in service.now.items()}

@@ -53,7 +53,7 @@ def test_an_update_changes_what_it_names_and_keeps_the_rest() -> None:
 
 @pytest.mark.parametrize("history", [(), (CREATED, DELETED)])
 def test_what_is_not_there_cannot_be_updated(history: tuple[Any, ...]) -> None:
-    given(*history).when(UpdateFile(**PLACE, blob=TWO)).refused("not_found")
+    given(*history).when(UpdateFile(**PLACE, blob=TWO)).refused("file_not_found", "id")
 
 
 def test_a_file_is_deleted_once() -> None:

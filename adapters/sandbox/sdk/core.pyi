@@ -18,6 +18,7 @@ class Event:
     position: int
     version: int
     kv: Any
+    files: Any
     dead_letter: Any
 
 class Ctx:
