@@ -11,8 +11,10 @@ import msgspec
 
 from adapters.postgres.filters import filtered_read
 from adapters.postgres.log import EventFilter, PgLog
+from domain import files
 from domain.errors import Invalid, NotFound
 from domain.events import Recorded
+from domain.files import file_stream
 from domain.kv import check_collection, check_key, entry_stream
 from domain.ports import Reader
 from domain.statements import load_sql
@@ -54,9 +56,17 @@ class Audit:
     async def history_of_entry(self, app_id: UUID, collection: str, key: str, after: int, limit: int) -> Cut[Recorded]:
         """The events of one key-value entry after a version, in order, bounded as in `page`. Raises Invalid, or NotFound for an entry that never was."""
         stream = entry_stream(check_collection(collection), check_key(key))
+        return await self._history_of(app_id, stream, after, limit, "there never was such an entry")
+
+    async def history_of_file(self, app_id: UUID, collection: str, file_id: UUID, after: int, limit: int) -> Cut[Recorded]:
+        """The events of one file, as `history_of_entry`."""
+        stream = file_stream(files.check_collection(collection), file_id)
+        return await self._history_of(app_id, stream, after, limit, "there never was such a file")
+
+    async def _history_of(self, app_id: UUID, stream: str, after: int, limit: int, missing: str) -> Cut[Recorded]:
         rows = await self._reader.fetch(_SQL["positions_of_stream"], app_id, stream, after, limit + 1)
         if not rows and await self._log.read_version(app_id, stream, 1) is None:
-            raise NotFound("there never was such an entry")
+            raise NotFound(missing)
         return await self._cut(app_id, rows, limit)
 
     async def _cut(self, app_id: UUID, rows: Sequence[Mapping[str, Any]], limit: int) -> Cut[Recorded]:

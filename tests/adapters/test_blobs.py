@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import boto3  # type: ignore[import-untyped]  # it ships no types
+import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 

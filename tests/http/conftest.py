@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import anyio
 import httpx
+import msgspec
 import pytest
 import uvicorn
 
@@ -55,9 +57,9 @@ class _Server(uvicorn.Server):
 
 
 @pytest.fixture
-async def core(dsn: str) -> AsyncIterator[Platform]:
+async def core(dsn: str, tmp_path: Path) -> AsyncIterator[Platform]:
     """The parts behind `url`, with the owner bootstrapped."""
-    async with open_platform(dsn, SETTINGS) as platform:
+    async with open_platform(dsn, msgspec.structs.replace(SETTINGS, data_dir=tmp_path)) as platform:
         await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
         yield platform
 

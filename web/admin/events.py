@@ -21,7 +21,7 @@ from web.admin.call import AdminCall, Call
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.admin.services import audit_of
 from web.pages import Page, cut_page
-from web.paths import segment
+from web.paths import id_segment, segment
 
 _MAX_POSITION_DIGITS: Final = 19
 
@@ -113,6 +113,17 @@ async def read_history(call: Call, app: Segment, collection: Segment, key: Segme
     return cut_page(events.more, [event_item(event) for event in events.items], lambda event: encode("history", event.version))
 
 
+@get("/apps/{app:str}/history/files/{collection:str}/{file_id:str}")
+async def read_file_history(call: Call, app: Segment, collection: Segment, file_id: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
+    """Everything that ever happened to one file, by its versions; `?at=` with an event's position reads its bytes as they were then."""
+    found = await call.app(app, Capability.EVENTS_READ)
+    call.require(Capability.FILES_READ, found.app_id)
+    size = parse_limit(limit)
+    (after,) = (0,) if cursor is None else decode(cursor, "history", (int,))
+    events = await audit_of(call).history_of_file(found.app_id, segment(collection, "collection"), id_segment(file_id, "file"), after, size)
+    return cut_page(events.more, [event_item(event) for event in events.items], lambda event: encode("history", event.version))
+
+
 @get("/events", dependencies={"wanted": Provide(read_query)})
 async def list_instance_events(call: Call, wanted: EventQueryParameters) -> Page[EventItem]:
     """The instance's own events (users, apps, hosts) in order, for owners."""
@@ -161,6 +172,6 @@ def _position(text: str) -> int:
 
 router: Final = Router(
     path="/",
-    route_handlers=[list_events, read_event, read_history, list_instance_events, read_instance_event],
+    route_handlers=[list_events, read_event, read_history, read_file_history, list_instance_events, read_instance_event],
     tags=["audit"],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
+from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
@@ -43,6 +44,11 @@ def dead_letters_of(call: AdminCall) -> DeadLetters:
 def kv_of(call: AdminCall) -> KvData:
     """Key-value data."""
     return KvData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
+def files_of(call: AdminCall) -> FilesData:
+    """Files."""
+    return FilesData(call.core.reader, call.core.log, writer_of(call), call.core.blobs, call.core.clock)
 
 
 def audit_of(call: AdminCall) -> Audit:
