@@ -32,6 +32,8 @@ from projections.project import projector
 from projections.registry import PROJECTIONS
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
+from runtime.blob_sweep import BlobSweep
 from runtime.blobs import Blobs
 from runtime.blobstore import open_blobs
 from runtime.directory import Directory
@@ -62,6 +64,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     appender: Appender
     sandbox: Sandbox
     blobs: Blobs
+    blob_sweep: BlobSweep
     directory: Directory
     executor: Executor
     reactor: Reactor
@@ -138,6 +141,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         appender=appender,
         sandbox=sandbox,
         blobs=blobs,
+        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
         directory=directory,
         executor=executor,
         reactor=reactor,
@@ -180,6 +184,7 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }
 
