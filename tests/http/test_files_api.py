@@ -36,7 +36,6 @@ FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 async def core(dsn: str, tmp_path: Path) -> AsyncIterator[Platform]:
     """An instance with small files."""
     async with open_platform(dsn, msgspec.structs.replace(SETTINGS, data_dir=tmp_path, files=Files(max_file_bytes=MAX_FILE))) as platform:
-        await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
         yield platform
 
 

@@ -17,7 +17,7 @@ from runtime.blob_sweep import BlobSweep
 from runtime.database import rebuild_projections
 from runtime.platform import Platform
 from runtime.settings import Files
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.world import QUICK, App, new_app, running
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +102,7 @@ async def test_an_empty_database_and_another_instance_remove_nothing(platform: P
     await platform.blobs.save_bytes(b"orphan")
     for data in (b"mine", b"orphan"):
         age(place(tmp_path, data))
-    async with _database(server_dsn, f"TEMPLATE {template}") as other_dsn, running(other_dsn, platform.settings) as other:
+    async with cloned(server_dsn, template) as other_dsn, running(other_dsn, platform.settings) as other:
         await other.blob_sweep.run()
         await create(await new_app(other), b"theirs")
         await other.blob_sweep.run()

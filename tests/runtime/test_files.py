@@ -21,7 +21,7 @@ from domain.sandbox import Limits
 from runtime.executor import Outcome
 from runtime.platform import Platform
 from runtime.settings import Files
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.world import QUICK, App, new_app, reply, running
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ MAX_FILE, MAX_RUN = 1024 * 1024, 1536 * 1024
 async def platform(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Platform]:
     files = Files(max_file_bytes=MAX_FILE, max_run_bytes=MAX_RUN)
     settings = msgspec.structs.replace(QUICK, data_dir=tmp_path_factory.mktemp("data"), files=files)
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn, settings) as opened:
+    async with cloned(server_dsn, template) as dsn, running(dsn, settings) as opened:
         yield opened
 
 
