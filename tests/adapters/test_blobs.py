@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -11,38 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from adapters.blobs.local import LocalBlobs
 from adapters.blobs.objects import ObjectBlobs, S3Place
 from domain.blobs import Blob, BlobStore
 from domain.errors import Damaged, TooLarge, Unavailable
+from tests.s3 import CREDENTIALS, client
 
 pytestmark = pytest.mark.anyio
 
 MIB = 1024 * 1024
 MANY = 64 * MIB
 BYTES = [b"", b"x", b"\x00" * (MIB - 1), os.urandom(MIB), os.urandom(MIB + 1), os.urandom(6 * MIB)]
-CREDENTIALS = {"access_key_id": "an-id", "secret_access_key": "a-very-secret-key"}
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The address of a server with a bucket `blobs`."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    client(address).create_bucket(Bucket="blobs")
-    yield address
-    server.stop()
-
-
-def client(address: str) -> Any:
-    keys = {f"aws_{name}": value for name, value in CREDENTIALS.items()}
-    return boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
 
 
 @pytest.fixture(params=["local", "objects"])

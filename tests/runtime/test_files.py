@@ -20,9 +20,10 @@ from domain.globs import pattern_key
 from domain.sandbox import Limits
 from runtime.executor import Outcome
 from runtime.platform import Platform
-from runtime.settings import Files
+from runtime.settings import Files, load_settings
 from tests.postgres import cloned
 from tests.runtime.world import QUICK, App, new_app, reply, running
+from tests.s3 import CREDENTIALS, client
 
 pytestmark = pytest.mark.anyio
 
@@ -317,3 +318,28 @@ async def test_damaged_bytes_are_reported_and_never_given_or_removed(platform: P
     assert b"picloud_blob_faults_total{" in await platform.metrics.render(platform.reader)
     assert await answer(app, "return len(c.create({'name': 'b', 'data': b'abc'}))") == 36
     assert await answer(app, f"return str(c.get('{file_id}'))") == "b'abc'"
+
+
+async def test_bytes_may_be_in_an_object_store_whose_secrets_show_nowhere(
+    server_dsn: str, template: str, tmp_path: Path, s3: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    environment = {"BLOB_URL": "s3://blobs/of/an/instance/", "BLOB_ENDPOINT": s3, "DATA_DIR": str(tmp_path)}
+    environment |= {f"BLOB_{name.upper()}": value for name, value in CREDENTIALS.items()}
+    settings = load_settings({f"PICLOUD_{name}": value for name, value in environment.items()})
+    async with cloned(server_dsn, template) as dsn, running(dsn, settings) as platform:
+        app = await new_app(platform)
+        file_id = await answer(app, "return c.create({'name': 'a', 'data': b'abc'})")
+        assert await answer(app, f"return str(c.get('{file_id}'))") == "b'abc'"
+        checksum = sha256(b"abc").hexdigest()
+        place = {"Bucket": "blobs", "Key": f"of/an/instance/{checksum[:2]}/{checksum}"}
+        objects = client(s3)
+        assert objects.get_object(**place)["Body"].read() == b"abc"
+        objects.put_object(**place, Body=b"abd")
+        assert await caught(app, f"c.get('{file_id}')") == "RuntimeError: files: the stored bytes of this file are damaged"
+        objects.delete_object(**place)
+        assert await caught(app, f"c.get('{file_id}')") == "RuntimeError: files: the bytes of this file are lost"
+        await platform.blob_sweep.run()
+    assert list((tmp_path / "spool").iterdir()) == []
+    said = "".join(capfd.readouterr()) + repr(settings)
+    assert CREDENTIALS["secret_access_key"] not in said
+    assert CREDENTIALS["access_key_id"] not in said
