@@ -23,11 +23,11 @@ def open_blobs(settings: Settings, metrics: Metrics) -> Blobs:
 def _store(files: Files, data_dir: Path) -> BlobStore:
     if files.url is None:
         return LocalBlobs(data_dir / "blobs")
-    url = urlsplit(files.url)
+    url = urlsplit(files.url.value)
     place = S3Place(
         bucket=url.netloc,
         prefix=url.path.strip("/"),
-        endpoint=files.endpoint,
+        endpoint=_revealed(files.endpoint),
         region=files.region or "us-east-1",
         access_key_id=_revealed(files.access_key_id),
         secret_access_key=_revealed(files.secret_access_key),

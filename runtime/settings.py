@@ -164,8 +164,9 @@ class Files(msgspec.Struct, frozen=True, kw_only=True):
         float,
         variable("PICLOUD_BLOB_GRACE_S", "Age at which stored bytes that no event names are removed; at least the longest run.", ge=1, le=31_536_000),
     ] = 86_400.0
+    # Not secrets, but somebody may have written one into them, and then the error must not show it.
     url: Annotated[
-        str | None,
+        Secret | None,
         variable(
             "PICLOUD_BLOB_URL",
             "Bucket (and prefix) of an S3-compatible store for the bytes of files.",
@@ -175,7 +176,7 @@ class Files(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     endpoint: Annotated[
-        str | None,
+        Secret | None,
         variable(
             "PICLOUD_BLOB_ENDPOINT",
             "Where that store is.",
