@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, cron, dead_letters, docs, executions, kv, names, retention, routes, schedule, scripts, secrets, triggers, users
+from domain import apps, cron, dead_letters, docs, executions, files, kv, names, retention, routes, schedule, scripts, secrets, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -13,6 +13,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     kv.AGGREGATE,
     docs.AGGREGATE,
     secrets.AGGREGATE,
+    files.AGGREGATE,
     *names.AGGREGATES,
     *apps.AGGREGATES,
     *users.AGGREGATES,

@@ -7,6 +7,7 @@ from typing import Final
 from projections.base import Projection
 from projections.control import Apps, Routes, Scripts, Users
 from projections.docs import Documents
+from projections.files import Files
 from projections.kv import KvEntries
 from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
@@ -16,6 +17,7 @@ from projections.secrets import SecretNames
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     KvEntries(),
     Documents(),
+    Files(),
     Outbox(),
     Executions(),
     DeadLetters(),

@@ -38,6 +38,7 @@ from runtime.seat import Seat
 from runtime.seeds import Seeds
 from runtime.services import Access, Resources
 from runtime.shares import Shares
+from runtime.staging import Staging
 
 SDK_VERSION: Final = "1"
 _MIN_RERUN_S: Final = 0.01
@@ -247,7 +248,7 @@ class _Execution:
 
     async def _run(self) -> _Run:
         call, executor = self._call, self._executor
-        now = executor.clock()
+        now, blobs = executor.clock(), executor.resources.blobs
         # Who has lost because of what was remembered would lose again: a re-run reads.
         remembered = None if self._reruns else partial(executor.recall, call.view.app_id)
         self._outside.begin()
@@ -264,6 +265,7 @@ class _Execution:
             revealed=self._revealed,
             about_to_read=self._about_to_read,
             remembered=remembered,
+            files=None if blobs is None else Staging(blobs, call.script.limits.memory_mib),
         )
         host = RunHost(access, self._seat.left)
         try:

@@ -80,6 +80,10 @@ class Metrics:
         self._calls_of(outcome).inc()
         self._call_s.observe(seconds)
 
+    def blob_fault(self, fault: str) -> None:
+        """A blob that was to be read is `missing` or `damaged`."""
+        self._blob_faults.labels(fault).inc()
+
     def watch(self, *, sandbox_workers: Callable[[], float] | None = None, gate_in_use: Callable[[], float] | None = None) -> None:
         """Ask these at each scrape."""
         if sandbox_workers is not None:
@@ -107,6 +111,7 @@ class Metrics:
 
     def _log_metrics(self) -> None:
         self._commits = Counter("picloud_log_commits", "Batches committed to the log.", registry=self.registry)
+        self._blob_faults = Counter("picloud_blob_faults", "Reads of files whose stored bytes are missing or damaged.", ["fault"], registry=self.registry)
         self._events = Counter("picloud_log_events", "Events committed to the log.", registry=self.registry)
         self._batch_units = Histogram("picloud_log_batch_units", "Units in a committed batch.", buckets=_SIZES, registry=self.registry)
         append_s = Histogram("picloud_log_append_seconds", "From a unit's offer to its verdict.", ["verdict"], buckets=_FAST_S, registry=self.registry)

@@ -36,6 +36,10 @@ from projections.project import projector
 from projections.registry import PROJECTIONS
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
+from runtime.blob_sweep import BlobSweep
+from runtime.blobs import Blobs
+from runtime.blobstore import open_blobs
 from runtime.cron.scheduler import CronScheduler
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
@@ -69,6 +73,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     log: PgLog
     appender: Appender
     sandbox: Sandbox
+    blobs: Blobs
+    blob_sweep: BlobSweep
     directory: Directory
     executor: Executor
     reactor: Reactor
@@ -109,13 +115,14 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log = await stack.enter_async_context(
         open_log(dsn, pool, rules=RULES, codec=codec, project=projector(PROJECTIONS), clock=clock, poll_s=settings.process.tail_poll_ms / 1000)
     )
+    blobs = open_blobs(settings, metrics)
     appender = MeteredAppender(log, metrics)
     sandbox_settings = _sandbox_settings(settings)
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets)
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs)
     executor = Executor(
         appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
@@ -153,6 +160,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         log=log,
         appender=appender,
         sandbox=sandbox,
+        blobs=blobs,
+        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
         directory=directory,
         executor=executor,
         reactor=reactor,
@@ -200,6 +209,7 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
         "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
+        "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }
 

@@ -21,8 +21,10 @@ from domain.ports import Reader
 from domain.secrets import SecretReader
 from domain.units import Change, Effect, Read, Stream
 from projections.control.views import ScriptView
+from runtime.blobs import Blobs
 from runtime.outside import Outside
 from runtime.redaction import Revealed
+from runtime.staging import Staging
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     http: Outbound | None = None
     secrets: SecretReader | None = None
+    blobs: Blobs | None = None
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
@@ -40,6 +43,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     `prepared` has effects by stream that calls have made ready, for which the run need only ask.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
+    `files` holds the run's file bytes; None where nothing runs.
     """
 
     reader: Reader
@@ -57,6 +61,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     about_to_read: Callable[[str], None] | None = None
     remembered: Callable[[str], Stream | None] | None = None
     recalled: bool = False
+    files: Staging | None = None
 
     def require(self, service: str, capability: Capability) -> None:
         """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""

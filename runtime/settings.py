@@ -202,6 +202,45 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """Files, and where their bytes are. `url` is None for a directory beside the database."""
+
+    max_file_bytes: Annotated[int, variable("PICLOUD_MAX_FILE_BYTES", "Largest file.", ge=1024, le=1024 * 1024 * _MIB)] = 100 * _MIB
+    max_run_bytes: Annotated[
+        int, variable("PICLOUD_MAX_RUN_FILE_BYTES", "File bytes that one run of a script may store altogether.", ge=1024, le=1024 * 1024 * _MIB)
+    ] = 100 * _MIB
+    grace_s: Annotated[
+        float,
+        variable("PICLOUD_BLOB_GRACE_S", "Age at which stored bytes that no event names are removed; at least the longest run.", ge=1, le=31_536_000),
+    ] = 86_400.0
+    # Not secrets, but somebody may have written one into them, and then the error must not show it.
+    url: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_BLOB_URL",
+            "Bucket (and prefix) of an S3-compatible store for the bytes of files.",
+            expected="an s3://bucket/prefix URL",
+            default="the directory blobs under PICLOUD_DATA_DIR",
+            pattern=r"^s3://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?\Z",
+        ),
+    ] = None
+    endpoint: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_BLOB_ENDPOINT",
+            "Where that store is.",
+            expected="an http or https URL without credentials",
+            default="AWS",
+            pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?\Z",
+        ),
+    ] = None
+    region: Annotated[str | None, variable("PICLOUD_BLOB_REGION", "The region of that store.", default="us-east-1")] = None
+    access_key_id: Annotated[Secret | None, variable("PICLOUD_BLOB_ACCESS_KEY_ID", "Its access key.", default="the machine's AWS credentials")] = None
+    secret_access_key: Annotated[
+        Secret | None, variable("PICLOUD_BLOB_SECRET_ACCESS_KEY", "The secret to that key.", default="the machine's AWS credentials")
+    ] = None
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True):
     """What PiCloud itself logs to its standard error."""
 
@@ -224,6 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention = Retention()
     outbound: Outbound = Outbound()
     secrets: Secrets = Secrets()
+    files: Files = Files()
     log: Log = Log()
 
 
@@ -236,6 +276,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     _at_least("PICLOUD_WORKER_DEAD_S", settings.process.dead_s, "twice PICLOUD_WORKER_BEAT_S", 2 * settings.process.beat_s)
     _at_least("PICLOUD_SANDBOX_WARM_WORKERS", settings.sandbox.warm_workers, "PICLOUD_SANDBOX_SLOTS", settings.sandbox.slots)
     _at_least("PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s, "PICLOUD_MAX_TIMEOUT_S", settings.ceilings.max_timeout_s)
+    _at_least("PICLOUD_BLOB_GRACE_S", settings.files.grace_s, "PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s)
     return settings
 
 

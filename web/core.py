@@ -9,6 +9,7 @@ from domain.clock import Clock
 from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
 from runtime.accounts import Accounts
+from runtime.blobs import Blobs
 from runtime.directory import Directory
 from runtime.metrics import Metrics
 from runtime.secrets import Secrets
@@ -30,6 +31,8 @@ class Core(Protocol):
     def reader(self) -> Reader: ...
     @property
     def sandbox(self) -> Sandbox: ...
+    @property
+    def blobs(self) -> Blobs: ...
     @property
     def accounts(self) -> Accounts: ...
     @property

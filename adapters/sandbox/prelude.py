@@ -30,6 +30,7 @@ SERVICES: Final = (
     "dead_letters",
     "http",
     "secrets",
+    "files",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""
 

@@ -7,6 +7,7 @@ from typing import Final
 from runtime.sdk.cron import CRON
 from runtime.sdk.dead_letters import DEAD_LETTERS
 from runtime.sdk.docs import DOCS
+from runtime.sdk.files import FILES
 from runtime.sdk.http import HTTP
 from runtime.sdk.ids import IDS
 from runtime.sdk.kv import KV
@@ -23,6 +24,7 @@ SERVICES: Final[tuple[Service, ...]] = (
     DEAD_LETTERS,
     HTTP,
     SECRETS,
+    FILES,
 )
 
 CALLS: Final[dict[str, HostCall]] = {name: call for service in SERVICES for name, call in service.calls.items()}

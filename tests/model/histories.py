@@ -12,6 +12,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.blobs import Blob
 from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc
@@ -30,6 +31,7 @@ from domain.executions import (
     execution_stream,
     idempotency_stream,
 )
+from domain.files import CreateFile, DeleteFile, UpdateFile
 from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
@@ -64,6 +66,7 @@ class History:
         self._versions: dict[UUID, int] = {}
         self._owners: dict[tuple[str, int], UUID] = {}
         self._spent: set[UUID] = set()
+        self._files: set[tuple[UUID, str, UUID]] = set()
 
     def batch(self, steps: list[Step]) -> list[Unit]:
         """Units to be appended together; steps for which there is nothing to do are left out."""
@@ -103,6 +106,24 @@ class History:
         ]
         return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
 
+    def _file(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A file that is new, changed, or deleted; some all at once."""
+        app_id, collection = APPS[a % 2], ("ab", "a", "b")[c]
+        blob = Blob(str(b) * 64, b)
+        mine = sorted(file_id for owner, held, file_id in self._files if (owner, held) == (app_id, collection))
+        if b < 2 or not mine:
+            file_id = self._id()
+            create = CreateFile(collection=collection, id=file_id, name=f"{a}", content_type="a/b", blob=blob)
+            if b == 0:
+                return app_id, [Change(create), Change(DeleteFile(collection=collection, id=file_id))]
+            self._files.add((app_id, collection, file_id))
+            return app_id, [Change(create), *([Change(UpdateFile(collection=collection, id=file_id, blob=Blob("f" * 64, 0)))] if a > 1 else [])]
+        file_id = mine[a % len(mine)]
+        if b == 2:
+            return app_id, [Change(UpdateFile(collection=collection, id=file_id, name=f"{a}{b}{c}", blob=blob if a else None))]
+        self._files.discard((app_id, collection, file_id))
+        return app_id, [Change(DeleteFile(collection=collection, id=file_id))]
+
     def _script(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         script_id = UUID(int=100 + 10 * (a % 2) + b)
         if c == 2 and script_id in self._versions:
@@ -128,7 +149,7 @@ class History:
         pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(("*", "a*", "b")[b])
         trigger = Trigger(
             id=trigger_id,
-            source="dead_letter" if b == 3 else "kv",
+            source="dead_letter" if b == 3 else "files" if (a, b) == (2, 2) else "kv",
             script_id=UUID(int=100 + c),
             enabled=a < 3,
             ops=("delete",) if b == 1 and c else (),
@@ -266,6 +287,7 @@ def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
     "docs": History._docs,
+    "file": History._file,
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,
@@ -283,7 +305,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "secret": _secret,
 }
 
-_FREQUENT = ("kv", "kv", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")
+_FREQUENT = ("kv", "kv", "file", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")
 steps = st.tuples(st.sampled_from((*_FREQUENT, *STEPS)), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
 histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_size=16)
 """Batches of steps."""

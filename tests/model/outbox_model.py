@@ -14,6 +14,7 @@ from domain.cron import Ticked
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
+from domain.files import FileCreated, FileDeleted, FileUpdated
 from domain.globs import matches
 from domain.kv import KvDeleted, KvExpired, KvSet
 from domain.schedule import ExecutionCanceled, ExecutionScheduled
@@ -97,6 +98,8 @@ def _is_match(trigger: Trigger, event: Any) -> bool:
     match event:
         case KvSet() | KvDeleted() | KvExpired():
             return trigger.source == "kv" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
+        case FileCreated() | FileUpdated() | FileDeleted():
+            return trigger.source == "files" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
         case ExecutionDeadLettered(task=task):
             filters = (trigger.detail.get("source"), trigger.detail.get("trigger_id"), trigger.detail.get("script_id"))
             values = (task.source, str(task.trigger_id), str(task.script_id))

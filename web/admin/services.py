@@ -6,6 +6,7 @@ from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.data_docs import DocsData
+from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
 from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
@@ -56,6 +57,11 @@ def docs_of(call: AdminCall) -> DocsData:
 def secrets_of(call: AdminCall) -> SecretsData:
     """Secrets."""
     return SecretsData(call.core.reader, call.core.secrets, writer_of(call))
+
+
+def files_of(call: AdminCall) -> FilesData:
+    """Files."""
+    return FilesData(call.core.reader, call.core.log, writer_of(call), call.core.blobs, call.core.clock)
 
 
 def audit_of(call: AdminCall) -> Audit:

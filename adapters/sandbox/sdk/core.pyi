@@ -21,6 +21,7 @@ class Event:
     docs: Any
     cron: Any
     schedule: Any
+    files: Any
     dead_letter: Any
 
 class Ctx:

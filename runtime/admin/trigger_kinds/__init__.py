@@ -9,11 +9,13 @@ from runtime.admin.trigger_kinds.base import Matching, TriggerKind, TriggerSpec
 from runtime.admin.trigger_kinds.cron import CronKind
 from runtime.admin.trigger_kinds.dead_letter import DeadLetterKind
 from runtime.admin.trigger_kinds.docs import DocsKind
+from runtime.admin.trigger_kinds.files import FilesKind
 from runtime.admin.trigger_kinds.kv import KvKind
 
 _KINDS: Final[tuple[TriggerKind, ...]] = (
     KvKind(),
     DocsKind(),
+    FilesKind(),
     DeadLetterKind(),
     CronKind(),
 )
