@@ -9,5 +9,16 @@ from projections.control import Apps, Routes, Scripts, Users
 from projections.kv import KvEntries
 from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
+from projections.topics import Topics
 
-PROJECTIONS: Final[tuple[Projection, ...]] = (KvEntries(), Outbox(), Executions(), DeadLetters(), Scripts(), Routes(), Apps(), Users())
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    KvEntries(),
+    Outbox(),
+    Executions(),
+    DeadLetters(),
+    Scripts(),
+    Routes(),
+    Apps(),
+    Users(),
+    Topics(),
+)

@@ -152,8 +152,14 @@ async def request_ctx(request: HttpRequest) -> dict[str, Any]:
 
 
 async def _event(work: Work) -> dict[str, Any]:
-    size = sum(len(bytes(getattr(event, "value", b""))) for event in (work.cause.event, work.before))
+    size = sum(_weight(event) for event in (work.cause.event, work.before))
     return await off_loop(size, lambda: event_ctx(work))
+
+
+def _weight(event: Event | None) -> int:
+    """The bytes of JSON in an event that are still to be parsed."""
+    values = () if event is None else (getattr(event, name) for name in event.__struct_fields__)
+    return sum(len(bytes(value)) for value in values if isinstance(value, msgspec.Raw))
 
 
 def event_ctx(work: Work) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from domain.errors import Invalid
 from domain.sandbox import LATER, Call, RawEffect, ScriptError
 from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Change, Read
 from runtime.offloop import off_loop, weigh
-from runtime.sdk import CALLS, EFFECTS, NOW, SLOW
+from runtime.sdk import CALLS, CONFIDENTIAL, EFFECTS, NOW, SLOW
 from runtime.services import Access
 
 MAX_JOURNAL_BYTES: Final = 256 * 1024
@@ -103,7 +103,7 @@ class RunHost:
 
     def _answered(self, call: Call, value: Any) -> None:
         self._calls += 1
-        self._note(Answer(call.name, call.args, value))
+        self._note(Answer(call.name, call.args, None if call.name in CONFIDENTIAL else value))
 
     def _note(self, answer: Answer) -> None:
         if self._journal_bytes > MAX_JOURNAL_BYTES:

@@ -72,12 +72,16 @@ Describe = Callable[[Event, Event | None], dict[str, Any]]
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service's part in running scripts. `slow` names calls that may wait long: their runs are parked meanwhile."""
+    """A service's part in running scripts.
+
+    `slow` names calls that may wait long: their runs are parked meanwhile. No journal keeps the answers of `confidential` ones.
+    """
 
     name: str
     calls: Mapping[str, HostCall] = {}
     now: Mapping[str, AnswerNow] = {}
     slow: frozenset[str] = frozenset()
+    confidential: frozenset[str] = frozenset()
     effects: Mapping[str, ToChange] = {}
     event: Describe | None = None
 

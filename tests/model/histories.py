@@ -32,12 +32,14 @@ from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
 from domain.names import claim_name, release_name, touch_guard
+from domain.pubsub import Publish
 from domain.retention import RetentionApplied, retention_stream
 from domain.retry import RetryPolicy
 from domain.routes import RouteCreated, RouteDeleted, route_stream
 from domain.routing import Route
 from domain.sandbox import Limits, Reply, ScriptError
 from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
+from domain.topics import SUBSCRIBER_KEYS, SubscriberKeyRevoked, SubscriberKeyRotated, Topic, TopicDeleted, TopicSaved, registry_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
 from domain.users import UserCreated, UserDeleted, user_stream
@@ -88,6 +90,17 @@ class History:
         ]
         return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
 
+    def _publish(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        return APPS[a % 2], [Change(Publish(topic=("ab", "a.b", "b", "n")[b], message=msgspec.Raw(b"%d" % c)))]
+
+    def _topic(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        if b == 3:
+            event: Event = SubscriberKeyRevoked(kid="k") if c else SubscriberKeyRotated(kid="k", previous=None)
+            return APPS[a % 2], [_record(SUBSCRIBER_KEYS, event)]
+        topic = Topic(kind=("topic", "kv", "docs")[b], name=f"n{a // 2}", external_subscribable=bool(c), auth_mode="token")
+        event = TopicDeleted(kind=topic.kind, name=topic.name) if c == 2 else TopicSaved(topic=topic)
+        return APPS[a % 2], [_record(registry_stream(topic.kind, topic.name), event)]
+
     def _script(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         script_id = UUID(int=100 + 10 * (a % 2) + b)
         if c == 2 and script_id in self._versions:
@@ -110,10 +123,12 @@ class History:
         detail: dict[str, Any] = {}
         if b == 3:
             detail = {"source": "http"} if a < 2 else {"script_id": str(UUID(int=100))}
-        pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(("*", "a*", "b")[b])
+        source: Any = "dead_letter" if b == 3 else "pubsub" if c == 1 else "kv"
+        globs = ("*", "a.*", "b") if source == "pubsub" else ("*", "a*", "b")
+        pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(globs[b])
         trigger = Trigger(
             id=trigger_id,
-            source="dead_letter" if b == 3 else "kv",
+            source=source,
             script_id=UUID(int=100 + c),
             enabled=a < 3,
             ops=("delete",) if b == 1 and c else (),
@@ -196,6 +211,8 @@ class History:
 
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
+    "publish": History._publish,
+    "topic": History._topic,
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,

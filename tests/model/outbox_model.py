@@ -15,6 +15,7 @@ from domain.events import Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
 from domain.globs import matches
 from domain.kv import KvDeleted, KvExpired, KvSet
+from domain.pubsub import Published
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -87,6 +88,8 @@ def _is_match(trigger: Trigger, event: Any) -> bool:
     match event:
         case KvSet() | KvDeleted() | KvExpired():
             return trigger.source == "kv" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
+        case Published():
+            return trigger.source == "pubsub" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.topic)
         case ExecutionDeadLettered(task=task):
             filters = (trigger.detail.get("source"), trigger.detail.get("trigger_id"), trigger.detail.get("script_id"))
             values = (task.source, str(task.trigger_id), str(task.script_id))

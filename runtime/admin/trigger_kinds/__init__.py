@@ -8,8 +8,13 @@ from typing import Final
 from runtime.admin.trigger_kinds.base import Matching, TriggerKind, TriggerSpec
 from runtime.admin.trigger_kinds.dead_letter import DeadLetterKind
 from runtime.admin.trigger_kinds.kv import KvKind
+from runtime.admin.trigger_kinds.pubsub import PubsubKind
 
-_KINDS: Final[tuple[TriggerKind, ...]] = (KvKind(), DeadLetterKind())
+_KINDS: Final[tuple[TriggerKind, ...]] = (
+    KvKind(),
+    PubsubKind(),
+    DeadLetterKind(),
+)
 
 KINDS: Final[Mapping[str, TriggerKind]] = {kind.source: kind for kind in _KINDS}
 """Every kind that triggers can have now, by its source."""
