@@ -36,6 +36,9 @@ from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
 from runtime.gate import Gate
+from runtime.live.hub import Live
+from runtime.live.metrics import LiveMetrics
+from runtime.live.snapshots import Snapshots
 from runtime.maintenance import Job, Maintenance, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.presence import bury, present
@@ -69,6 +72,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     maintenance: Maintenance
     requests: Requests
+    live: Live
+    snapshots: Snapshots
     ceiling: Ceiling
     clock: Clock
 
@@ -143,6 +148,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         requests=Requests(log, appender, Keys(reader), clock),
+        live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
+        snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
         clock=clock,
     )
@@ -154,6 +161,7 @@ async def _background(platform: Platform, *, reacting: bool) -> AsyncIterator[No
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if reacting:
                 reactor.start_soon(platform.reactor.run)
