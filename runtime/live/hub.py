@@ -95,6 +95,12 @@ class Live:
         for slot in self._slots:
             slot.discard(subscription)
 
+    def forget(self, app_id: UUID) -> None:
+        """Stop an app's feed, if there is one; whoever follows next begins a new one."""
+        feed = self._feeds.get(app_id)
+        if feed is not None:
+            self._stop(feed)
+
     def close(self) -> None:
         """End every stream, and let none begin."""
         self._is_closed = True
