@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, dead_letters, executions, kv, names, pubsub, retention, routes, scripts, topics, triggers, users
+from domain import apps, dead_letters, docs, executions, kv, names, pubsub, retention, routes, scripts, topics, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
 
 AGGREGATES: Final[tuple[Aggregate, ...]] = (
     kv.AGGREGATE,
+    docs.AGGREGATE,
     pubsub.AGGREGATE,
     *topics.AGGREGATES,
     *names.AGGREGATES,

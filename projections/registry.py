@@ -6,6 +6,7 @@ from typing import Final
 
 from projections.base import Projection
 from projections.control import Apps, Routes, Scripts, Users
+from projections.docs import Documents
 from projections.kv import KvEntries
 from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
@@ -13,6 +14,7 @@ from projections.topics import Topics
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     KvEntries(),
+    Documents(),
     Outbox(),
     Executions(),
     DeadLetters(),

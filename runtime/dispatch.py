@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
 from domain.clock import Clock
-from domain.events import Event, Metadata, Recorded
+from domain.events import Event, Metadata, Recorded, json_bytes
 from domain.executions import MAX_DEPTH, ExecutionDeadLettered, HttpRequest, HttpRequestAccepted, SkipReason
 from domain.ports import Appender
 from domain.sandbox import RunResult, ScriptError
@@ -152,14 +152,8 @@ async def request_ctx(request: HttpRequest) -> dict[str, Any]:
 
 
 async def _event(work: Work) -> dict[str, Any]:
-    size = sum(_weight(event) for event in (work.cause.event, work.before))
+    size = sum(map(json_bytes, (work.cause.event, work.before)))
     return await off_loop(size, lambda: event_ctx(work))
-
-
-def _weight(event: Event | None) -> int:
-    """The bytes of JSON in an event that are still to be parsed."""
-    values = () if event is None else (getattr(event, name) for name in event.__struct_fields__)
-    return sum(len(bytes(value)) for value in values if isinstance(value, msgspec.Raw))
 
 
 def event_ctx(work: Work) -> dict[str, Any]:

@@ -38,6 +38,11 @@ def decode_body(body: bytes, shape: type[T]) -> T:
             check_json(item, _short(f"$.{key}"))
     else:
         check_json(value, "$")
+    return convert_body(value, shape)
+
+
+def convert_body(value: Any, shape: type[T]) -> T:
+    """Read a JSON value that was checked already as `shape`. Raises Invalid."""
     try:
         return msgspec.convert(value, shape, strict=True)
     except msgspec.ValidationError as error:

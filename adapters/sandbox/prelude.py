@@ -21,6 +21,7 @@ from domain.sandbox import Job, Source
 
 SERVICES: Final = (
     "kv",
+    "docs",
     "pubsub",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""

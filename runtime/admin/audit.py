@@ -1,4 +1,4 @@
-"""The log for auditors: an app's events, one event, and every state that one entry ever had."""
+"""The log for auditors: an app's events, one event, and every state that one thing ever had."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from adapters.postgres.filters import filtered_read
 from adapters.postgres.log import EventFilter, PgLog
 from domain.errors import Invalid, NotFound
 from domain.events import Recorded
-from domain.kv import check_collection, check_key, entry_stream
 from domain.ports import Reader
 from domain.statements import load_sql
 from runtime.admin.bounded import PAGE_BYTES, Cut, read_in_turn
@@ -51,12 +50,11 @@ class Audit:
             raise NotFound("there is no event at this position")
         return found
 
-    async def history_of_entry(self, app_id: UUID, collection: str, key: str, after: int, limit: int) -> Cut[Recorded]:
-        """The events of one key-value entry after a version, in order, bounded as in `page`. Raises Invalid, or NotFound for an entry that never was."""
-        stream = entry_stream(check_collection(collection), check_key(key))
+    async def history(self, app_id: UUID, stream: str, after: int, limit: int) -> Cut[Recorded]:
+        """The events of one stream after a version, in order, bounded as in `page`. Raises NotFound for one that never was."""
         rows = await self._reader.fetch(_SQL["positions_of_stream"], app_id, stream, after, limit + 1)
         if not rows and await self._log.read_version(app_id, stream, 1) is None:
-            raise NotFound("there never was such an entry")
+            raise NotFound("there never was such a thing")
         return await self._cut(app_id, rows, limit)
 
     async def _cut(self, app_id: UUID, rows: Sequence[Mapping[str, Any]], limit: int) -> Cut[Recorded]:

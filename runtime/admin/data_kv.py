@@ -41,7 +41,8 @@ class KvData:
         now = self._clock()
         if at is None:
             return await page_collections(self._reader, app_id, after, now, limit)
-        return await self._history.collections(app_id, after, await self._history.moment(app_id, at, now), limit)
+        found = await self._history.collections(app_id, after, await self._history.moment(app_id, at, now), limit)
+        return [Collection(name, entries) for name, entries in found]
 
     async def entries(self, app_id: UUID, collection: str, prefix: str, after: str | None, limit: int, at: At) -> Cut[Entry]:
         """Up to `limit` entries whose keys begin with `prefix`, by key, after a key, and no more once they have 4 MiB. Raises Invalid."""
@@ -52,7 +53,7 @@ class KvData:
         if at is None:
             return Cut(*await page_entries(self._reader, app_id, collection, prefix, after, now, limit=limit, max_bytes=PAGE_BYTES))
         moment = await self._history.moment(app_id, at, now)
-        return await self._history.entries(app_id, collection, prefix, after, moment, limit)
+        return await self._history.items(app_id, collection, prefix, after, moment, limit)
 
     async def get(self, app_id: UUID, collection: str, key: str, at: At) -> Entry:
         """One entry. Raises Invalid, or NotFound when it is absent (or was, then)."""
@@ -62,7 +63,7 @@ class KvData:
         if at is None:
             found = await read_entry(self._reader, app_id, collection, key, now)
         else:
-            found = await self._history.entry(app_id, collection, key, await self._history.moment(app_id, at, now))
+            found = await self._history.item(app_id, collection, key, await self._history.moment(app_id, at, now))
         if found is None:
             raise NotFound("there is no such entry")
         return found

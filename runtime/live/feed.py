@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import anyio
 import structlog
 
 from adapters.postgres.log import PgLog
-from domain.errors import Unavailable
-from domain.events import Event, Recorded
+from domain.errors import Overloaded, Unavailable
+from domain.events import Event, Recorded, json_bytes
 from domain.ports import Reader
 from domain.statements import load_sql
 from domain.topics import SubscriberKeyRevoked, TopicDeleted, TopicKind, TopicSaved
@@ -19,12 +19,16 @@ from runtime.live.channel import Channel, Chunk, Key, Reading
 from runtime.live.kinds import KINDS, LiveKind
 from runtime.live.metrics import LiveMetrics
 from runtime.live.subscription import Subscription
+from runtime.offloop import off_loop
 
 _SQL: Final = load_sql("runtime.live", "live.sql")
 _SCAN_POSITIONS: Final = 5000
 _PAGE_EVENTS: Final = 500
 _PAGE_BYTES: Final = 512 * 1024
 _RETRY_S: Final = 0.5
+_RETRY_AFTER_S: Final = 5.0
+MAX_FILTERS: Final = 200
+"""In use at one time, of one collection in one process."""
 _KIND_OF: Final[dict[type[Event], LiveKind]] = {event: kind for kind in KINDS.values() for event in kind.events}
 
 log = structlog.get_logger(__name__)
@@ -54,10 +58,13 @@ class Feed:
         return [each for group in self._channels.values() for channel in group.values() for each in channel.subscribers]
 
     def channel(self, key: Key) -> Channel:
-        """The channel of a topic or collection; a new one begins here."""
-        group = self._channels.setdefault((key.kind, key.name), {})
+        """The channel of a topic or collection; a new one begins here. Raises Overloaded when too many filters are in use: each is asked for each event."""
+        group = self._channels.get((key.kind, key.name), {})
         found = group.get(key)
         if found is None:
+            if len(group) >= MAX_FILTERS:
+                raise Overloaded("too many filters of this collection are followed", code="too_many_filters", retry_after_s=_RETRY_AFTER_S)
+            self._channels[key.kind, key.name] = group
             found = group[key] = Channel(key, self.seen)
         return found
 
@@ -121,8 +128,8 @@ class Feed:
         return Chunk(b"".join(wanted), up_to if is_whole else places[-1], len(wanted))
 
     async def _frame(self, kind: LiveKind, recorded: Recorded, key: Key) -> bytes | None:
-        before = await self._before(recorded) if key.filter and kind.asks_before(recorded.event) else None
-        return kind.frame(recorded, before, key.filter)
+        how = kind.how(recorded.event, await self._facts(kind, recorded) if key.filter else None, key.filter)
+        return None if how is None else kind.frame(recorded, how)
 
     async def _dispatch(self, recorded: Recorded) -> None:
         """Give an event to its channels. Nothing is awaited between the first of them and `seen`: a channel that begins meanwhile would miss it."""
@@ -130,14 +137,18 @@ class Feed:
         kind = _KIND_OF.get(type(event))
         if kind is not None:
             place = (kind.kind, kind.name_of(event))
-            before = None
-            if any(key.filter for key in self._channels.get(place, ())) and kind.asks_before(event):
-                before = await self._before(recorded)
-            self._push(kind, recorded, before, self._channels.get(place, {}).values())
+            facts = await self._facts(kind, recorded) if any(key.filter for key in self._channels.get(place, ())) else None
+            self._push(kind, recorded, facts, self._channels.get(place, {}).values())
         elif isinstance(event, TopicSaved | TopicDeleted | SubscriberKeyRevoked):
             self.epoch += 1
             self._judge(event)
         self.seen = recorded.position
+
+    async def _facts(self, kind: LiveKind, recorded: Recorded) -> Any:
+        """What filters judge an event by."""
+        before = await self._before(recorded) if kind.asks_before(recorded.event) else None
+        size = sum(map(json_bytes, (recorded.event, before)))
+        return await off_loop(size, lambda: kind.facts(recorded.event, before))
 
     async def _before(self, recorded: Recorded) -> Event | None:
         """The event before in the stream."""
@@ -150,12 +161,16 @@ class Feed:
             else:
                 return None if found is None else found.event
 
-    def _push(self, kind: LiveKind, recorded: Recorded, before: Event | None, channels: Iterable[Channel]) -> None:
+    def _push(self, kind: LiveKind, recorded: Recorded, facts: Any, channels: Iterable[Channel]) -> None:
+        """A frame for each way in which the event is shown, however many channels and subscribers there are."""
+        frames: dict[str, bytes] = {}
         for channel in channels:
-            frame = kind.frame(recorded, before, channel.key.filter)
-            if frame is not None:
-                channel.push(recorded.position, frame)
-                self.metrics.encoded(1)
+            how = kind.how(recorded.event, facts if channel.key.filter else None, channel.key.filter)
+            if how is not None:
+                if how not in frames:
+                    frames[how] = kind.frame(recorded, how)
+                channel.push(recorded.position, frames[how])
+        self.metrics.encoded(len(frames))
 
     def _judge(self, event: TopicSaved | TopicDeleted | SubscriberKeyRevoked) -> None:
         """End the streams of those who may no longer listen."""

@@ -111,8 +111,11 @@ class Live:
     async def run(self) -> None:
         """Run feeds and heartbeats until cancelled."""
         async with anyio.create_task_group() as self._tasks:
-            while True:
-                await self._round()
+            try:
+                while True:
+                    await self._round()
+            finally:
+                self.close()
 
     async def _round(self) -> None:
         """Give everybody one heartbeat, a few at a time, then look after feeds."""
@@ -128,12 +131,12 @@ class Live:
 
     async def _feed(self, app_id: UUID) -> Feed:
         async with self._starting:
-            if self._tasks is None or self._is_closed:
-                raise Unavailable("this process takes no subscribers", retry_after_s=1.0)
             feed = self._feeds.get(app_id)
+            head = await self._log.head(app_id) if feed is None else 0
+            if self._tasks is None or self._is_closed:
+                raise Unavailable("this process takes no subscribers now", retry_after_s=1.0)
             if feed is None:
-                feed = Feed(app_id, self._log, self._reader, self._readers, self._metrics, await self._log.head(app_id))
-                self._feeds[app_id] = feed
+                feed = self._feeds[app_id] = Feed(app_id, self._log, self._reader, self._readers, self._metrics, head)
                 self._tasks.start_soon(self._run, feed)
             return feed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from domain.events import Event, Recorded
@@ -14,6 +14,7 @@ from domain.ports import Reader
 from domain.pubsub import Published
 from domain.topics import TopicKind
 from projections.kv.reads import page_entries
+from runtime.live.documents import Documents
 from runtime.live.frames import entry_frame, message_frame
 
 PAGE_ITEMS: Final = 500
@@ -27,6 +28,7 @@ class LiveKind(Protocol):
     """`events` are those that a channel of this kind may show.
 
     `prefix` is what the names of a channel's streams, with a colon behind them, begin with. `has_snapshot` says that a new subscriber is shown what is there.
+    How an event is shown is one word, `upsert` or `delete`, so that channels that show it alike share one frame.
     """
 
     @property
@@ -45,19 +47,38 @@ class LiveKind(Protocol):
         ...
 
     def asks_before(self, event: Event) -> bool:
-        """Whether a filter can only be judged with the event that came before in the stream."""
+        """Whether a filter can only judge it with the event that came before in the stream."""
         ...
 
-    def frame(self, recorded: Recorded, before: Event | None, text: str) -> bytes | None:
-        """The event as a channel with this filter shows it; None when it does not."""
+    def facts(self, event: Event, before: Event | None) -> Any:
+        """What filters judge an event by. May take long: it is asked for off the loop."""
+        ...
+
+    def how(self, event: Event, facts: Any, text: str) -> str | None:
+        """How the event is shown behind a filter (empty: none, then there are no facts); None when it is not."""
+        ...
+
+    def frame(self, recorded: Recorded, how: str) -> bytes:
+        """The event as it is shown."""
         ...
 
     def pages(self, reader: Reader, app_id: UUID, name: str, text: str, now: datetime) -> Pages:
-        """What is there, as `reader` sees it."""
+        """What is there behind a filter, as `reader` sees it."""
         ...
 
 
-class Topics:
+class _Unfiltered:
+    """What has no filters."""
+
+    def asks_before(self, event: Event) -> bool:
+        """See `LiveKind`."""
+        return False
+
+    def facts(self, event: Event, before: Event | None) -> None:
+        """See `LiveKind`."""
+
+
+class Topics(_Unfiltered):
     """Messages; there is nothing to be shown of those that are gone."""
 
     kind: TopicKind = "topic"
@@ -71,17 +92,17 @@ class Topics:
     def prefix(self, name: str) -> str:
         return stream("pubsub", name) + ":"
 
-    def asks_before(self, event: Event) -> bool:
-        return False
+    def how(self, event: Event, facts: Any, text: str) -> str:
+        return "message"
 
-    def frame(self, recorded: Recorded, before: Event | None, text: str) -> bytes | None:
+    def frame(self, recorded: Recorded, how: str) -> bytes:
         return message_frame(recorded)
 
     async def pages(self, reader: Reader, app_id: UUID, name: str, text: str, now: datetime) -> Pages:
         yield [], False
 
 
-class Entries:
+class Entries(_Unfiltered):
     """Key-value entries of a collection. Those whose time is up are not there."""
 
     kind: TopicKind = "kv"
@@ -95,10 +116,10 @@ class Entries:
     def prefix(self, name: str) -> str:
         return stream("kv", name) + ":"
 
-    def asks_before(self, event: Event) -> bool:
-        return False
+    def how(self, event: Event, facts: Any, text: str) -> str:
+        return "upsert" if isinstance(event, KvSet) else "delete"
 
-    def frame(self, recorded: Recorded, before: Event | None, text: str) -> bytes | None:
+    def frame(self, recorded: Recorded, how: str) -> bytes:
         return entry_frame(recorded)
 
     async def pages(self, reader: Reader, app_id: UUID, name: str, text: str, now: datetime) -> Pages:
@@ -112,6 +133,7 @@ class Entries:
 _KINDS: Final[tuple[LiveKind, ...]] = (
     Topics(),
     Entries(),
+    Documents(),
 )
 
 KINDS: Final[Mapping[TopicKind, LiveKind]] = {kind.kind: kind for kind in _KINDS}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from runtime.sdk.docs import DOCS
 from runtime.sdk.kv import KV
 from runtime.sdk.pubsub import PUBSUB
 from runtime.services import AnswerNow, HostCall, Service, ToChange
 
 SERVICES: Final[tuple[Service, ...]] = (
     KV,
+    DOCS,
     PUBSUB,
 )
 

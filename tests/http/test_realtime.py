@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from domain.apps import AppDeleted, app_stream
+from domain.docs.events import DeleteDoc, PutDoc
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, SetKey
 from domain.pubsub import Publish
@@ -301,3 +302,53 @@ async def test_too_many_subscribers_are_told_to_come_again(server_dsn: str, temp
         for stream in streams:
             stream.close()
         await listening(served, 0)
+
+
+def doc(name: str, **data: Any) -> PutDoc:
+    return PutDoc(collection="users", id=name, data=msgspec.Raw(msgspec.json.encode(data)))
+
+
+async def test_documents_behind_a_filter_come_and_go(served: Served, site: Site) -> None:
+    await register(site.app, "users", "docs")
+    await site.app.append(doc("a", tier="gold"), doc("b", tier="tin"), doc("c", tier="gold"))
+    position = await served.platform.log.head(site.app.id)
+    only = quote('{"tier": "gold"}')
+    everything, golden = [await follow(served, site, f"/realtime/docs/users{query}") for query in ("", f"?filter={only}")]
+    for stream, ids in ((everything, ["a", "b", "c"]), (golden, ["a", "c"])):
+        (snapshot,) = await stream.take(1)
+        assert (snapshot.id, [item["id"] for item in snapshot.data["items"]]) == (position, ids)
+        assert snapshot.data["items"][0] | {"created_at": 0, "updated_at": 0} == {
+            "collection": "users",
+            "id": "a",
+            "data": {"tier": "gold"},
+            "version": 1,
+            "created_at": 0,
+            "updated_at": 0,
+        }
+    events = await site.app.append(
+        doc("b", tier="tin", n=1),  # never matched
+        doc("b", tier="gold"),  # begins to match
+        doc("b", tier="gold", n=1),
+        doc("a", tier="tin"),  # stops matching
+        DeleteDoc(collection="users", id="a"),  # did not match any more
+        DeleteDoc(collection="users", id="c"),
+        doc("c", tier="tin"),
+    )
+    at = [event.position for event in events]
+    shown = [(change.name, change.data["id"], change.id) for change in await everything.take(7)]
+    assert [(name, name_of) for name, name_of, _ in shown] == [*[("upsert", "b")] * 3, ("upsert", "a"), ("delete", "a"), ("delete", "c"), ("upsert", "c")]
+    wanted = [("upsert", "b", at[1]), ("upsert", "b", at[2]), ("delete", "a", at[3]), ("delete", "c", at[5])]
+    changes = await golden.take(4)
+    assert [(change.name, change.data["id"], change.id) for change in changes] == wanted
+    assert changes[2].data == {"collection": "users", "id": "a", "version": 2}
+    async with subscribed(served.url, site.app.host, f"/realtime/docs/users?filter={only}&after={position}") as again:
+        assert [(change.name, change.data["id"], change.id) for change in await again.take(4)] == wanted
+    for stream in (everything, golden):
+        stream.close()
+
+
+async def test_filters_that_are_refused(served: Served, site: Site) -> None:
+    await register(site.app, "users", "docs")
+    for bad in ("{", "[]", '{"$x": 1}', '{"$sort": "a"}', '{"a": {"$gt": []}}', "[" * 2000, '"\\ud800"', '{"a": "%s"}' % ("x" * 5000), "NaN"):  # braces
+        await refused(served, site, f"/realtime/docs/users?filter={quote(bad)}", 422)
+    await refused(served, site, "/realtime/docs/nowhere", 404, "topic_not_found")

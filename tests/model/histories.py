@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
 from domain.dead_letters import ResolveDeadLetter
+from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc
 from domain.events import Event, Metadata
 from domain.executions import (
     ExecutionAbandoned,
@@ -100,6 +101,17 @@ class History:
         topic = Topic(kind=("topic", "kv", "docs")[b], name=f"n{a // 2}", external_subscribable=bool(c), auth_mode="token")
         event = TopicDeleted(kind=topic.kind, name=topic.name) if c == 2 else TopicSaved(topic=topic)
         return APPS[a % 2], [_record(registry_stream(topic.kind, topic.name), event)]
+
+    def _docs(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        place: dict[str, Any] = {"collection": ("ab", "a", "b")[c], "id": f"d{b}"}
+        data = msgspec.Raw(b'{"n":%d,"f":1.0,"l":[1,{"b":null}]}' % self._random.randrange(100))
+        effects: list[list[Effect]] = [
+            [PutDoc(**place, data=data)],
+            [DeleteDoc(**place)],
+            [DeleteDoc(**place), CreateDoc(**place, data=data)],
+            [PutDoc(**place, data=data), UpdateDoc(**place, data=data), PatchDoc(**place, merge=msgspec.Raw(b'{"n":null,"m":2}'))],
+        ]
+        return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
 
     def _script(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         script_id = UUID(int=100 + 10 * (a % 2) + b)
@@ -213,6 +225,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "kv": History._kv,
     "publish": History._publish,
     "topic": History._topic,
+    "docs": History._docs,
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,

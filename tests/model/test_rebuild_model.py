@@ -101,6 +101,7 @@ FULL: list[list[Step]] = [
     [("topic", 0, 0, 1), ("topic", 2, 0, 1), ("publish", 0, 0, 0), ("publish", 1, 1, 0)],
     [("accept", 0, 0, 0), ("accept", 1, 0, 0), ("accept", 0, 1, 2), ("kv", 0, 0, 0), ("kv", 1, 1, 0), ("abandon", 1, 1, 0)],
     [("outcome", 0, 0, 0), ("outcome", 0, 3, 0), ("outcome", 1, 3, 1)],
+    [("docs", a, b, c) for a in range(2) for b in range(4) for c in range(3)],
 ]
 
 

@@ -71,7 +71,7 @@ def shown_scripts(path: Path) -> list[Block]:
     return [block for block in blocks(path) if block.language == "python"]
 
 
-@pytest.mark.parametrize("document", [SCRIPTS, ROOT / "docs/concepts.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [SCRIPTS, ROOT / "docs/concepts.md", *sorted((ROOT / "docs/services").glob("*.md"))], ids=lambda path: path.name)
 def test_every_script_runs_as_shown(app: AppClient, document: Path) -> None:
     shown = shown_scripts(document)
     assert shown

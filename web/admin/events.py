@@ -12,11 +12,13 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter, SkipValidation
 
 from adapters.postgres.log import EventFilter
+from domain import docs
 from domain.authz import Capability
 from domain.cursors import MAX_POSITION, decode, encode, parse_limit, parse_position, parse_time
 from domain.errors import NotFound
 from domain.events import Recorded
 from domain.ids import NIL_APP
+from domain.kv import check_collection, check_key, entry_stream
 from web.admin.call import AdminCall, Call
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.admin.services import audit_of
@@ -103,14 +105,28 @@ async def read_event(call: Call, app: Segment, position: Segment) -> EventItem:
 
 
 @get("/apps/{app:str}/history/kv/{collection:str}/{key:str}")
-async def read_history(call: Call, app: Segment, collection: Segment, key: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
+async def read_kv_history(call: Call, app: Segment, collection: Segment, key: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
     """Everything that ever happened to one key-value entry, by its versions."""
     found = await call.app(app, Capability.EVENTS_READ)
     call.require(Capability.KV_READ, found.app_id)
-    size = parse_limit(limit)
-    (after,) = (0,) if cursor is None else decode(cursor, "history", (int,))
-    events = await audit_of(call).history_of_entry(found.app_id, segment(collection, "collection"), segment(key, "key"), after, size)
-    return cut_page(events.more, [event_item(event) for event in events.items], lambda event: encode("history", event.version))
+    stream = entry_stream(check_collection(segment(collection, "collection")), check_key(segment(key, "key")))
+    return await _history(call, found.app_id, stream, limit, cursor)
+
+
+@get("/apps/{app:str}/history/docs/{collection:str}/{id:str}")
+async def read_docs_history(
+    call: Call,
+    app: Segment,
+    collection: Segment,
+    id: Segment,  # noqa: A002  # as the path names it
+    limit: Query = None,
+    cursor: Query = None,
+) -> Page[EventItem]:
+    """Everything that ever happened to one document, by its versions."""
+    found = await call.app(app, Capability.EVENTS_READ)
+    call.require(Capability.DOCS_READ, found.app_id)
+    stream = docs.doc_stream(docs.check_collection(segment(collection, "collection")), docs.check_id(segment(id, "id")))
+    return await _history(call, found.app_id, stream, limit, cursor)
 
 
 @get("/events", dependencies={"wanted": Provide(read_query)})
@@ -141,6 +157,13 @@ def event_item(recorded: Recorded) -> EventItem:
     )
 
 
+async def _history(call: AdminCall, app_id: UUID, stream: str, limit: str | None, cursor: str | None) -> Page[EventItem]:
+    size = parse_limit(limit)
+    (after,) = (0,) if cursor is None else decode(cursor, "history", (int,))
+    events = await audit_of(call).history(app_id, stream, after, size)
+    return cut_page(events.more, [event_item(event) for event in events.items], lambda event: encode("history", event.version))
+
+
 async def _page(call: AdminCall, app_id: UUID, query: EventQuery) -> Page[EventItem]:
     found = await audit_of(call).page(app_id, query.after, query.limit, query.only)
     return cut_page(found.more, [event_item(event) for event in found.items], lambda event: str(event.position))
@@ -161,6 +184,6 @@ def _position(text: str) -> int:
 
 router: Final = Router(
     path="/",
-    route_handlers=[list_events, read_event, read_history, list_instance_events, read_instance_event],
+    route_handlers=[list_events, read_event, read_kv_history, read_docs_history, list_instance_events, read_instance_event],
     tags=["audit"],
 )

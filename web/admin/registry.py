@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, events, executions, kv, routes, scripts, topics, triggers
+from web.admin import apps, auth, dead_letters, docs, events, executions, kv, routes, scripts, topics, triggers
 from web.admin.call import authenticated, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -21,6 +21,7 @@ ROUTERS: Final[Sequence[Router]] = (
     triggers.router,
     dead_letters.router,
     kv.router,
+    docs.router,
     topics.router,
     events.router,
     executions.router,

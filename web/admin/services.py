@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
+from runtime.admin.data_docs import DocsData
 from runtime.admin.data_kv import KvData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
@@ -49,6 +50,11 @@ def kv_of(call: AdminCall) -> KvData:
 def topics_of(call: AdminCall) -> Topics:
     """Topics."""
     return Topics(call.core.reader, writer_of(call), call.core.clock)
+
+
+def docs_of(call: AdminCall) -> DocsData:
+    """Documents."""
+    return DocsData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
 
 
 def audit_of(call: AdminCall) -> Audit:

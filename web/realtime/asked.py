@@ -9,6 +9,7 @@ from domain.cursors import parse_position
 from domain.errors import Invalid, NotFound
 from domain.topics import TopicKind, check_name
 from runtime.live.channel import Key
+from runtime.live.documents import canonical_filter
 from web.paths import segment
 from web.security import header
 
@@ -17,20 +18,21 @@ PREFIX: Final = "/realtime/"
 _KINDS: Final[Mapping[str, TopicKind]] = {
     "topics": "topic",
     "kv": "kv",
+    "docs": "docs",
 }
 
 
 def key_of(path: str, query: Mapping[str, str]) -> Key:
-    """What a path below `/realtime/` names. Raises NotFound."""
-    del query
+    """What a path below `/realtime/` names, and of documents `?filter=`. Raises NotFound, or Invalid for a bad filter."""
     place, _, name = path.removeprefix(PREFIX).partition("/")
     kind = _KINDS.get(place)
     if kind is None or "/" in name:
         raise NotFound("there is nothing to follow here", code="no_route")
     try:
-        return Key(kind, check_name(kind, segment(name, "name")))
+        checked = check_name(kind, segment(name, "name"))
     except Invalid:
         raise missing() from None
+    return Key(kind, checked, canonical_filter(query["filter"]) if kind == "docs" and query.get("filter") else "")
 
 
 def missing() -> NotFound:

@@ -18,6 +18,7 @@ class Event:
     position: int
     version: int
     kv: Any
+    docs: Any
     pubsub: Any
     dead_letter: Any
 

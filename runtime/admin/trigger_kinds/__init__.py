@@ -7,11 +7,13 @@ from typing import Final
 
 from runtime.admin.trigger_kinds.base import Matching, TriggerKind, TriggerSpec
 from runtime.admin.trigger_kinds.dead_letter import DeadLetterKind
+from runtime.admin.trigger_kinds.docs import DocsKind
 from runtime.admin.trigger_kinds.kv import KvKind
 from runtime.admin.trigger_kinds.pubsub import PubsubKind
 
 _KINDS: Final[tuple[TriggerKind, ...]] = (
     KvKind(),
+    DocsKind(),
     PubsubKind(),
     DeadLetterKind(),
 )
