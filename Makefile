@@ -8,8 +8,11 @@ UV = $(or $(shell command -v uv 2>/dev/null),$(abspath $(BIN)/uv))
 INSTALL = VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group build
 
+# All tests: a process per core, each with its own PostgreSQL. Some tests: in this process, because that starts sooner and lets a debugger in.
+TOGETHER := -n logical --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench lock clean
+.PHONY: help serve test check format bench docs lock clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST)
@@ -18,7 +21,7 @@ serve: $(VENV)/.installed ## Run PiCloud here (its settings: .venv/bin/picloud s
 	@exec $(BIN)/picloud serve $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS="-k name" for some)
-	@exec $(BIN)/pytest -q $(ARGS)
+	@exec $(BIN)/pytest -q $(or $(ARGS),$(TOGETHER))
 
 check: $(VENV)/.installed-dev ## Lint, formatting, types, direction of imports
 	$(BIN)/ruff check
@@ -33,11 +36,13 @@ format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 bench: $(VENV)/.installed-bench ## Measure against peers, as ratios within one run
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(VENV)/.installed-dev ## Build the documentation as a site (build/site)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lock: $(VENV)/.uv ## Choose dependencies anew and lock them with hashes
 	$(LOCK) --upgrade -o requirements.txt
 	$(LOCK) --upgrade --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --upgrade --group dev --group bench -c requirements-dev.txt -o requirements-bench.txt
-	$(LOCK) --upgrade --group docs -c requirements-dev.txt -o requirements-docs.txt
 
 clean: ## Remove the environment and caches, not the data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -120,11 +120,13 @@ class PiCloudQueue:
             self._platform.log,
             self._background,
             self._dispatcher,
+            self._platform.directory,
             self._platform.worker_id,
             slots=slots,
             dead_after_s=settings.process.dead_s,
             done=self._done,
         )
+        self._platform.log.claim_for(reactor)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reactor.run)
             try:

@@ -58,7 +58,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judge:
-    """Judges units against one app's head. `streams` must hold every stream that the units touch or have read; `accept` updates it."""
+    """Judges units against one app's head. `streams` must hold every stream that the units touch or have read; `accept` updates it.
+
+    `before` are, of the events that `judge` has just returned, those before them in their streams.
+    """
 
     def __init__(self, rules: Rules, app_id: UUID, head: Head, streams: dict[str, Stream], recorded_at: datetime) -> None:
         self._rules = rules
@@ -66,6 +69,7 @@ class Judge:
         self._streams = streams
         self._closed = head.closed
         self._after: dict[str, Stream] = {}
+        self.before: list[Event | None] = []
         self.position = head.position
         self.recorded_at = max(recorded_at, head.last_recorded_at)
 
@@ -76,6 +80,7 @@ class Judge:
         for read in unit.reads:
             self._check_read(read, unit.now)
         self._after = {}
+        self.before = []
         events: list[Recorded] = []
         for change in unit.changes:
             self._apply(unit, change, events)
@@ -102,6 +107,7 @@ class Judge:
         version = stream.version if stream.last is not None else self._rules.first_version(change.effect) - 1
         for event in self._rules.decide(change.effect, stream, unit.now):
             version += 1
+            self.before.append(stream.last)
             stream = self._after[name] = Stream(version, event, self.recorded_at)
             events.append(
                 Recorded(

@@ -15,11 +15,16 @@ _NAME: Final = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """One parameterised SQL statement and its arguments. Of a `counted` one (it has a RETURNING clause) the log tells how many rows it wrote, by label."""
+    """One parameterised SQL statement and its arguments.
+
+    Of a `counted` one (it has a RETURNING clause) the log tells how many rows it wrote, by label. A `claimable` one adds rows to the outbox; its last
+    arguments say who takes how many of them (`domain.claiming`), and it returns what those need to be run.
+    """
 
     sql: str
     args: tuple[Any, ...]
     counted: str | None = None
+    claimable: bool = False
 
 
 def read_sql(package: str, file_name: str) -> str:

@@ -1,4 +1,4 @@
-"""What this process knows of hosts, scripts and routes, and how a change of them reaches every process before its author is answered.
+"""What this process knows of hosts, scripts, routes and triggers, and how a change of them reaches every process before its author is answered.
 
 Views are read whole and dropped when an event that touches them passes: our own commits at once, those of other processes when the tail sees them.
 Having dropped what it knew, a process acknowledges the position in `worker_tails`; `passed` waits for that.
@@ -6,7 +6,7 @@ Having dropped what it knew, a process acknowledges the position in `worker_tail
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -23,16 +23,20 @@ from domain.ports import Reader
 from domain.routes import RouteCreated, RouteDeleted
 from domain.scripts import ScriptDeleted, ScriptSaved
 from domain.statements import load_sql
+from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 from projections.control.views import AppView, read_app, read_hosts
+from projections.outbox.claims import read_triggers
 
 _SQL: Final = load_sql("runtime", "directory.sql")
 _HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppDeleted, DomainAdded, DomainRemoved)
 _VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreated, RouteDeleted)
-_TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS)]
+_TRIGGERS: Final[tuple[type[Event], ...]] = (TriggerSaved, TriggerDeleted)
+_TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS, *_TRIGGERS)]
 _PASS_WITHIN_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.02
 _RETRY_S: Final = 0.2
 _VIEWS_KEPT: Final = 1024
+_TRIGGERS_KEPT: Final = 4096
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +50,7 @@ class Directory:
         self._dead_after_s = dead_after_s
         self._hosts: DomainTable | None = None
         self._views: dict[UUID, AppView] = {}
+        self._triggers: dict[tuple[UUID, UUID], Trigger] = {}
         self._generation = 0
         self._followed: dict[UUID, int] = {}
         self._moves: dict[UUID, int] = {}
@@ -75,11 +80,31 @@ class Directory:
                     del self._views[next(iter(self._views))]
                 self._views[app_id] = view
 
+    def trigger(self, app_id: UUID, trigger_id: UUID) -> Trigger | None:
+        """A trigger, if it is known here; never older than the last change that this process has seen."""
+        return self._triggers.get((app_id, trigger_id))
+
+    async def triggers(self, wanted: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Trigger]:
+        """Triggers by app and id; deleted ones are missing."""
+        while unknown := [key for key in wanted if key not in self._triggers]:
+            generation = self._generation
+            for app_id in {app_id for app_id, _ in unknown}:
+                await self._set_baseline(app_id)
+            found = await read_triggers(self._reader, unknown)
+            if generation == self._generation:
+                if len(self._triggers) >= _TRIGGERS_KEPT:
+                    self._triggers.clear()
+                self._triggers.update(found)
+                return found | {key: self._triggers[key] for key in wanted if key in self._triggers}
+        return {key: self._triggers[key] for key in wanted}
+
     def changed(self, events: Sequence[Recorded]) -> None:
         """Forget what these events have made stale."""
         for recorded in events:
             if isinstance(recorded.event, _VIEWS):
                 self._forget(recorded.app_id)
+            elif isinstance(recorded.event, _TRIGGERS):
+                self._forget_triggers(recorded.app_id)
             elif isinstance(recorded.event, _HOSTS):
                 self._forget(NIL_APP)
 
@@ -122,6 +147,7 @@ class Directory:
                 changed = rows[0]["position"]
             if changed is not None:
                 self._forget(app_id)
+                self._forget_triggers(app_id)
                 await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, changed)
         except Exception as error:
             if not isinstance(error, Unavailable):
@@ -143,3 +169,7 @@ class Directory:
             self._hosts = None
         else:
             self._views.pop(app_id, None)
+
+    def _forget_triggers(self, app_id: UUID) -> None:
+        self._generation += 1
+        self._triggers = {key: trigger for key, trigger in self._triggers.items() if key[0] != app_id}

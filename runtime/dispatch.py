@@ -55,8 +55,8 @@ class Dispatcher:
         self._clock = clock
         self._ceiling = ceiling
 
-    async def run(self, work: Work) -> tuple[Invocation, Outcome] | None:
-        """Run a row to its outcome.
+    async def run(self, work: Work, ended: Callable[[], None]) -> tuple[Invocation, Outcome] | None:
+        """Run a row to its outcome; `ended` is called when its script has ended, each time that it is run, and what is left is to commit that.
 
         None when it was skipped. Raises FenceLost, LogClosed, Unavailable or OutcomeUnknown: the row has no outcome from us then.
         """
@@ -72,6 +72,7 @@ class Dispatcher:
         terms = _terms(work)
 
         def outcome(result: RunResult, started_at: datetime, duration_s: float) -> Sequence[Change]:
+            ended()
             attempt = _attempt(work.claim, started_at, duration_s * 1000, script.version)
             return settle(attempt, terms, result, self._clock(), _draw())
 

@@ -122,9 +122,10 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
 
     dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
-    reactor = Reactor(log, background, dispatcher, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
+    reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
     log.on_commit(lambda events, _: directory.changed(events))
     log.on_commit(reactor.committed)
+    log.claim_for(reactor)
     log.on_commit(metrics.committed)
     log.wakeups.on_foreign(directory.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())

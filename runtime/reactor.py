@@ -7,21 +7,25 @@ that owed it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 import anyio
 import anyio.abc
+import msgspec
 import structlog
 
 from adapters.postgres.log import PgLog
+from domain.claiming import Born, Rooms
 from domain.errors import FenceLost, LogClosed, OutcomeUnknown, Throttled
 from domain.events import Recorded
 from domain.ports import Reader
 from domain.sandbox import ScriptError
-from projections.outbox.claims import Claim, Claimed, claim, orphans, read_triggers, release, release_all
+from projections.outbox.claims import Claim, Claimed, claim, orphans, release, release_all, release_others
 from projections.outbox.outbox import OUTBOX_GREW
+from runtime.backlog import GIVE_BACK_AFTER_S, Backlog
+from runtime.directory import Directory
 from runtime.dispatch import Dispatcher, Work
 from runtime.executor import Invocation, Outcome
 
@@ -39,19 +43,39 @@ log = structlog.get_logger(__name__)
 Done = Callable[[Claim, Invocation, Outcome], None]
 
 
-class Reactor:
-    """`slots` rows run at once, at most half of them (but at least one) for one app."""
+class _Slot(msgspec.Struct):
+    """A run's slot, until it is given back."""
 
-    def __init__(self, store: PgLog, reader: Reader, dispatcher: Dispatcher, worker_id: UUID, *, slots: int, dead_after_s: float, done: Done) -> None:
+    taken: bool = True
+
+
+class Reactor:
+    """`slots` rows run at once, at most half of them (but at least one) for one app; what is claimed beyond that is said in `runtime.backlog`."""
+
+    def __init__(
+        self,
+        store: PgLog,
+        reader: Reader,
+        dispatcher: Dispatcher,
+        directory: Directory,
+        worker_id: UUID,
+        *,
+        slots: int,
+        dead_after_s: float,
+        done: Done,
+    ) -> None:
         self._store = store
         self._reader = reader
         self._dispatcher = dispatcher
+        self._directory = directory
         self._worker_id = worker_id
-        self._slots = slots
-        self._per_app = max(1, slots // 2)
         self._dead_after_s = dead_after_s
         self._done = done
-        self._running: Counter[UUID] = Counter()
+        self._backlog = Backlog(slots)
+        self._tokens: set[int] = set()
+        self._offers = 0
+        self._strays = False
+        self._runs: anyio.abc.TaskGroup | None = None
         self._wake = anyio.Event()
         self._paused = anyio.Event()
         self._stopping = False
@@ -66,24 +90,58 @@ class Reactor:
         """Look for due rows now."""
         self._wake.set()
 
+    @property
+    def worker_id(self) -> UUID:
+        """Who claims here."""
+        return self._worker_id
+
+    def offer(self, app_ids: Iterable[UUID]) -> Rooms:
+        """Take new rows at birth while none are known to be due that have waited longer."""
+        if self._runs is None or self._stopping or self._strays or self._backlog.may_have_left:
+            return {}
+        offered = {app_id: rows for app_id in app_ids if (rows := self._backlog.reserve(app_id))}
+        self._offers += bool(offered)
+        return offered
+
+    def take(self, offered: Rooms, born: Sequence[Born]) -> None:
+        """Begin the rows that were born claimed."""
+        self._close(offered, Counter(each.app_id for each in born))
+        claims = [Claim(app_id=each.app_id, task=each.task, attempt=1, due_at=each.due_at, first_attempt_at=None, token=each.token) for each in born]
+        for held in claims:
+            self._hold(held)
+        works = [self._known(held, each) for held, each in zip(claims, born, strict=True)]
+        if self._stopping or self._runs is None:  # given back with all others
+            for held in claims:
+                self._leave(held)
+        elif None in works:
+            self._runs.start_soon(self._take, claims, self._runs)
+        else:
+            self._wait(works, self._runs)
+
+    def lost(self, offered: Rooms) -> None:
+        """Rows may have been claimed that nobody here knows of."""
+        self._strays = True
+        self._close(offered, Counter())
+        self.wake()
+
     async def run(self) -> None:
         """Claim and run until stopped; then wait for what is running, a while, and give the rest back."""
         async with anyio.create_task_group() as runs:
+            self._runs = runs
             while not self._stopping:
                 self._wake = anyio.Event()
-                claimed = await self._claim()
-                if claimed.claims:
-                    await self._start(claimed.claims, runs)
-                # What was left because slots or shares are taken is claimed when one is given back, which wakes us.
-                with anyio.move_on_after(_idle_s(claimed.next_in_s)):
+                next_in_s = await self._look(runs)
+                # What was left because slots or shares are taken is claimed when enough are given back, which wakes us.
+                with anyio.move_on_after(GIVE_BACK_AFTER_S if self._backlog.waits() else _idle_s(next_in_s)):
                     await self._wake.wait()
             self._paused.set()
-            if self._running:
-                log.info("waiting_for_runs", runs=self._running.total(), at_most_s=_FINISH_WITHIN_S)
+            if len(self._backlog):
+                log.info("waiting_for_runs", runs=len(self._backlog), at_most_s=_FINISH_WITHIN_S)
             with anyio.move_on_after(_FINISH_WITHIN_S):
-                while self._running.total():
+                while len(self._backlog):
                     self._wake = anyio.Event()
                     await self._wake.wait()
+            self._runs = None
             runs.cancel_scope.cancel()
         try:
             await release_all(self._reader, self._worker_id)
@@ -109,33 +167,60 @@ class Reactor:
             else:
                 log.warning("worker_lost", app_id=str(lost.app_id), execution_id=str(lost.task.execution_id), attempt=lost.attempt)
 
+    async def _look(self, runs: anyio.abc.TaskGroup) -> float | None:
+        """Give back what has waited too long, claim what there is room for and begin what has slots; returns when it is worth looking again."""
+        for work in self._backlog.overdue(anyio.current_time()):
+            runs.start_soon(self._give_back, work.claim)
+        if self._strays and not self._offers:
+            await self._release_strays()
+        claimed = await self._claim()
+        if claimed.claims:
+            await self._take(claimed.claims, runs)
+        return claimed.next_in_s
+
     async def _claim(self) -> Claimed:
-        free = self._slots - self._running.total()
-        if free <= 0:
-            return Claimed([], None)
+        shares = self._backlog.shares()
         try:
-            return await claim(self._reader, self._worker_id, free, self._running, self._per_app)
+            claimed = await claim(self._reader, self._worker_id, *shares) if shares.room else Claimed([], None)
         except Throttled as error:
             log.warning("claim_failed", error=error.detail)
         except Exception:  # whatever it is, the reactor goes on
             log.exception("claim_failed")
+        else:
+            self._backlog.looked(shares, Counter(held.app_id for held in claimed.claims), anyio.current_time())
+            self._tokens.update(held.token for held in claimed.claims)
+            return claimed
+        self._strays = True  # the answer may be all that was lost
         await anyio.sleep(_PAUSE_S)
         return Claimed([], 0)
 
-    async def _start(self, claimed: list[Claim], runs: anyio.abc.TaskGroup) -> None:
-        for held in claimed:
-            self._running[held.app_id] += 1
+    async def _take(self, claimed: list[Claim], runs: anyio.abc.TaskGroup) -> None:
         try:
             works = await self._works(claimed)
         except Exception as error:  # noqa: BLE001  # each is read alone then, and says itself what is wrong with it
             log.warning("claims_not_read", claims=len(claimed), error=str(error))
             for held in claimed:
-                runs.start_soon(self._read_and_run, held)
+                runs.start_soon(self._read_and_wait, held, runs)
             return
-        for work in works:
-            runs.start_soon(self._run, work)
+        for held, work in zip(claimed, works, strict=True):
+            if work is None:
+                runs.start_soon(self._give_back, held)
+        self._wait(works, runs)
 
-    async def _read_and_run(self, held: Claim) -> None:
+    def _wait(self, works: Iterable[Work | None], runs: anyio.abc.TaskGroup) -> None:
+        now_s = anyio.current_time()
+        for work in works:
+            if work is not None:
+                self._backlog.wait(work, now_s)
+        self._begin(runs)
+
+    def _begin(self, runs: anyio.abc.TaskGroup) -> None:
+        """Run what waits, as far as there are slots."""
+        now_s = anyio.current_time()
+        while not self._stopping and (work := self._backlog.begin(now_s)) is not None:
+            runs.start_soon(self._run, work, runs)
+
+    async def _read_and_wait(self, held: Claim, runs: anyio.abc.TaskGroup) -> None:
         """A claim whose cause could not be read among others. What nobody can read (a newer program wrote it) is given back, but not to be tried at once."""
         try:
             work = await self._work(held)
@@ -143,17 +228,22 @@ class Reactor:
             unreadable = not isinstance(error, Throttled)
             if unreadable:
                 log.exception("cause_unreadable", app_id=str(held.app_id), execution_id=str(held.task.execution_id))
-            try:
-                await self._release(held, _UNREADABLE_PAUSE_S if unreadable else _PAUSE_S)
-            finally:
-                self._leave(held)
+            await self._give_back(held, _UNREADABLE_PAUSE_S if unreadable else _PAUSE_S)
         else:
-            await self._run(work)
+            self._wait([work], runs)
 
-    async def _run(self, work: Work) -> None:
+    async def _run(self, work: Work, runs: anyio.abc.TaskGroup) -> None:
         held = work.claim
+        slot = _Slot()
+
+        def ended() -> None:
+            if slot.taken:
+                slot.taken = False
+                self._backlog.ended(held.app_id)
+                self._begin(runs)
+
         try:
-            ended = await self._dispatcher.run(work)
+            done = await self._dispatcher.run(work, ended)
         except FenceLost as error:
             log.info("claim_lost", execution_id=str(held.task.execution_id), code=error.code)
         except LogClosed:
@@ -166,9 +256,10 @@ class Reactor:
             log.exception("dispatch_failed", execution_id=str(held.task.execution_id))
             await self._fail(work)
         else:
-            if ended is not None:
-                self._done(held, *ended)
+            if done is not None:
+                self._done(held, *done)
         finally:
+            ended()
             self._leave(held)
 
     async def _fail(self, work: Work) -> None:
@@ -180,6 +271,13 @@ class Reactor:
         except Exception:
             log.exception("outcome_not_committed", execution_id=str(work.claim.task.execution_id))
             await self._release(work.claim, _LOOK_AGAIN_S)
+
+    async def _give_back(self, held: Claim, after_s: float = 0.0) -> None:
+        """Release a row that was not begun."""
+        try:
+            await self._release(held, after_s)
+        finally:
+            self._leave(held)
 
     async def _release(self, held: Claim, after_s: float) -> None:
         """Give a claim back after a pause, however long the database stays away: nothing stays claimed for ever.
@@ -197,29 +295,57 @@ class Reactor:
             else:
                 return
 
+    async def _release_strays(self) -> None:
+        """No offer is open, and none is made before this is done: so whatever is claimed here and not known is nobody's."""
+        try:
+            await release_others(self._reader, self._worker_id, list(self._tokens))
+        except Exception as error:  # noqa: BLE001  # tried again with each look until it is done
+            log.warning("claims_not_given_back", error=str(error))
+        else:
+            self._strays = False
+
+    def _close(self, offered: Rooms, born: Mapping[UUID, int]) -> None:
+        """Free what an offer has kept; what was used up may not have been enough."""
+        self._offers -= bool(offered)
+        for app_id, rows in offered.items():
+            self._backlog.leave(app_id, rows)
+            if born.get(app_id, 0) >= rows:
+                self._backlog.ran_short()
+        if self._stopping or (self._strays and not self._offers):
+            self.wake()
+
+    def _hold(self, held: Claim) -> None:
+        self._backlog.hold(held.app_id)
+        self._tokens.add(held.token)
+
+    def _known(self, held: Claim, born: Born) -> Work | None:
+        """A row with what it needs, if all of that is at hand."""
+        trigger_id = held.task.trigger_id
+        trigger = None if trigger_id is None else self._directory.trigger(held.app_id, trigger_id)
+        if born.cause is None or (trigger is None and trigger_id is not None):
+            return None
+        return Work(claim=held, cause=born.cause, before=born.before, trigger=trigger)
+
     def _leave(self, held: Claim) -> None:
-        self._running[held.app_id] -= 1
-        if not self._running[held.app_id]:
-            del self._running[held.app_id]
-        self.wake()
+        self._backlog.leave(held.app_id)
+        self._tokens.discard(held.token)
+        if self._stopping or self._backlog.wants_more(held.app_id):
+            self.wake()
 
     async def _work(self, held: Claim) -> Work:
-        return (await self._works([held]))[0]
+        (work,) = await self._works([held])
+        assert work is not None, "the first is never too much"
+        return work
 
-    async def _works(self, claimed: Sequence[Claim]) -> list[Work]:
-        """Claims with their causes and triggers, each in one query for any number of claims, and the events before, one by one."""
-        causes = await self._store.read_positions([(held.app_id, held.task.cause_position) for held in claimed])
-        wanted = [(held.app_id, held.task.trigger_id) for held in claimed if held.task.trigger_id is not None]
-        triggers = await read_triggers(self._reader, wanted) if wanted else {}
-        works = []
+    async def _works(self, claimed: Sequence[Claim]) -> list[Work | None]:
+        """Claims with their causes and triggers, each in at most one query; None for those whose causes would be too much at once."""
+        causes = await self._store.read_causes([(held.app_id, held.task.cause_position) for held in claimed])
+        triggers = await self._directory.triggers({(held.app_id, held.task.trigger_id) for held in claimed if held.task.trigger_id is not None})
+        works: list[Work | None] = []
         for held in claimed:
             cause = causes[held.app_id, held.task.cause_position]
-            before = None
-            if cause.version > 1 and held.task.trigger_id is not None:
-                found = await self._store.read_version(cause.app_id, cause.stream, cause.version - 1)
-                before = None if found is None else found.event
-            trigger = None if held.task.trigger_id is None else triggers.get(held.task.trigger_id)
-            works.append(Work(claim=held, cause=cause, before=before, trigger=trigger))
+            trigger = None if held.task.trigger_id is None else triggers.get((held.app_id, held.task.trigger_id))
+            works.append(None if cause is None else Work(claim=held, cause=cause.recorded, before=cause.before, trigger=trigger))
         return works
 
 

@@ -64,6 +64,8 @@ appended AS (
 _MANY_MOVED: Final = "(SELECT count(*) FROM moved) = cardinality($1::uuid[])"
 _MANY_ARGS: Final = 12
 
+_BORN: Final = "app_id, id, cause_position, source, trigger_id, script_id, fence"
+
 _FENCES: Final = """
 fenced AS MATERIALIZED (
     SELECT 1 FROM outbox o JOIN unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS f (app_id, id, fence) ON o.app_id = f.app_id AND o.id = f.id
@@ -146,13 +148,13 @@ class _Shape(msgspec.Struct, frozen=True):
     fenced: bool
     keyed: bool
     notified: bool
-    stage: tuple[tuple[str, int, bool], ...]
+    stage: tuple[tuple[str, int, bool, bool], ...]
 
 
 def compose(batch: Batch) -> Statement:
     """The batch with the first of its stages as one statement.
 
-    Its row has the verdict of the checks, the server's time, and one count per counted statement in order.
+    Its row has the verdict of the checks, the server's time, one count per counted statement in order, and for each claimable one the rows that were claimed.
     """
     stage = [in_singular(statement) for statement in batch.stages[0]] if batch.stages else []
     head, args = _head(batch)
@@ -162,7 +164,9 @@ def compose(batch: Batch) -> Statement:
         args.extend(statement.args)
     if batch.notify:
         args.append(batch.notify)
-    shape = _Shape(*head, bool(batch.fences), bool(batch.keys), bool(batch.notify), tuple([(s.sql, len(s.args), s.counted is not None) for s in stage]))
+    shape = _Shape(
+        *head, bool(batch.fences), bool(batch.keys), bool(batch.notify), tuple([(s.sql, len(s.args), s.counted is not None, s.claimable) for s in stage])
+    )
     return Statement(_text(shape), tuple(args))
 
 
@@ -183,6 +187,7 @@ def _text(shape: _Shape) -> str:
     ctes = [shape.head]
     checks = [_check(shape.moved, HEAD_MOVED)]
     counts = []
+    born = []
     offset = shape.head_args
     if shape.fenced:
         ctes.append(_shift(_FENCES, offset))
@@ -191,12 +196,14 @@ def _text(shape: _Shape) -> str:
     if shape.keyed:
         ctes.append(_shift(_KEYS, offset))
         offset += len(KeyRow.__struct_fields__)
-    for index, (sql, arity, counted) in enumerate(shape.stage):
+    for index, (sql, arity, counted, claimable) in enumerate(shape.stage):
         ctes.append(f"stage_{index} AS (\n{_shift(sql, offset)}\n)")
         offset += arity
         if counted:
             counts.append(f"(SELECT count(*) FROM stage_{index})")  # noqa: S608  # a number
-    columns = [" AND ".join(checks), "clock_timestamp()", *counts]
+        if claimable:
+            born.append(f"(SELECT array_agg(ROW({_BORN})) FROM stage_{index} WHERE fence IS NOT NULL)")  # noqa: S608  # as above
+    columns = [" AND ".join(checks), "clock_timestamp()", *counts, *born]
     if shape.notified:
         columns.append(f"pg_notify('{NOTIFY_CHANNEL}', ${offset + 1})")
     return f"WITH {','.join(ctes)}\nSELECT {', '.join(columns)}"

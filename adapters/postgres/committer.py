@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from adapters.postgres.batch import FENCE_LOST, HEAD_MOVED
+from adapters.postgres.births import Births
 from adapters.postgres.connect import LOST, is_servers_fault, unavailable
 from adapters.postgres.judging import Judged, Judging
 from adapters.postgres.lane import Done, Lane, NotCommitted, Stale
@@ -29,8 +30,9 @@ Settle = Callable[[Judged, Done], None]
 class Committer(ABC):
     """What the main lane and the lanes of single apps have in common. Units that are tried again come before all others."""
 
-    def __init__(self, judging: Judging, settle: Settle) -> None:
+    def __init__(self, judging: Judging, births: Births, settle: Settle) -> None:
         self._judging = judging
+        self._births = births
         self._settle = settle
 
     @abstractmethod
@@ -53,7 +55,7 @@ class Committer(ABC):
             judged = await self._judging.judge(lane, units, may_guess=units[0].attempts == 0)
             units = units[: len(judged.verdicts)]
             self._put_back(judged.left)
-            done = await _send(lane, units, judged)
+            done = await self._send(lane, units, judged)
         except Stale as stale:
             assert judged is not None
             await self._sort_out(lane, units, judged, stale)
@@ -71,6 +73,21 @@ class Committer(ABC):
             await self._refused(lane, units, error)
         else:
             self._settle(judged, done)
+
+    async def _send(self, lane: Lane, units: Sequence[Pending], judged: Judged) -> Done:
+        if not judged.batch.writes():
+            return Done({})
+        for pending in units:
+            pending.sent = True
+        self._births.offer(judged)
+        try:
+            return await lane.commit(judged.batch)
+        except (Stale, NotCommitted, asyncpg.PostgresError):
+            self._births.withdraw(judged)
+            raise
+        except BaseException:
+            self._births.lost(judged)
+            raise
 
     async def _sort_out(self, lane: Lane, units: Sequence[Pending], judged: Judged, stale: Stale) -> None:
         """Some assumption of a batch did not hold."""
@@ -112,14 +129,6 @@ class Committer(ABC):
 
     def _forget(self, units: Sequence[Pending]) -> None:
         self._judging.forget({pending.unit.app_id for pending in units})
-
-
-async def _send(lane: Lane, units: Sequence[Pending], judged: Judged) -> Done:
-    if not judged.batch.writes():
-        return Done({})
-    for pending in units:
-        pending.sent = True
-    return await lane.commit(judged.batch)
 
 
 def give_up(units: Sequence[Pending], error: BaseException) -> list[Pending]:

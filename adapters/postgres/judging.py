@@ -20,6 +20,7 @@ from adapters.postgres.loading import Loaded, LoadedApp, Loading
 from adapters.postgres.pending import Pending, Verdict
 from adapters.postgres.rows import encode_metadata
 from adapters.postgres.states import AppStates, StateCache
+from domain.claiming import Rooms
 from domain.clock import Clock
 from domain.errors import FenceLost, Invalid, PiCloudError
 from domain.events import Event, Recorded
@@ -44,13 +45,18 @@ class Codec(Protocol):
 
 
 class Judged(msgspec.Struct, eq=False):
-    """A judged batch: what to commit, what to tell whom once it is, and what did not fit into it."""
+    """A judged batch: what to commit, what to tell whom once it is, and what did not fit into it.
+
+    `before` are the events before `events` in their streams, `offered` how many rows of the outbox may be born claimed.
+    """
 
     batch: Batch
     verdicts: list[tuple[Pending, Verdict]]
     events: list[Recorded]
+    before: list[Event | None]
     moving: list[AppStates]
     left: Sequence[Pending] = ()
+    offered: Rooms = {}
 
 
 class Judging:
@@ -74,7 +80,7 @@ class Judging:
 
     def recall(self, app_id: UUID, stream: str, at_least: int) -> Stream | None:
         """A stream's state at the head that is known of its app; None when it is not known, or the head is known to have moved to `at_least` since."""
-        return self._cache.app(app_id).recall(stream, at_least)
+        return self._cache.recall(app_id, stream, at_least)
 
     def forget(self, app_ids: Iterable[UUID]) -> None:
         """Drop what is known of these apps: it may be stale."""
@@ -158,7 +164,7 @@ class _Deciding:
         self._apps = {app_id: _App(app, Judge(rules, app_id, app.head, app.streams, now)) for app_id, app in loaded.apps.items()}
         self._app_id, self._app = next(iter(self._apps.items()))
         self._moving: list[tuple[UUID, _App]] = []
-        self._judged = Judged(Batch(), [], [], [])
+        self._judged = Judged(Batch(), [], [], [], [])
         self.size = 0
 
     def take(self, item: Pending) -> None:
@@ -234,6 +240,7 @@ class _Deciding:
         if batch.first_unit is None:
             batch.first_unit = unit.unit_id
         self._judged.events.extend(events)
+        self._judged.before.extend(app.judge.before)
         batch.events.state.extend(states)
         batch.events.head.extend([app.number] * len(events))
         batch.events.metadata.extend([metadata] * len(events))

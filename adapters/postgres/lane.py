@@ -35,10 +35,14 @@ Counts = dict[str, int]
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A committed batch: rows written by label, and the server's time of it (None when its answer was lost)."""
+    """A committed batch: rows written by label, not counting those that were born claimed, which are in `born`, and the server's time.
+
+    When the answer was lost the time is None, and nobody knows what was born claimed.
+    """
 
     counts: Counts
     at: datetime | None = None
+    born: Sequence[Sequence[Any]] = ()
 
 
 class NotCommitted(Exception):  # an outcome, not an error: whoever catches it judges the batch again
@@ -196,6 +200,14 @@ async def _run(connection: asyncpg.Connection, statement: Statement) -> Any:
 def _done(batch: Batch, row: Any) -> Done:
     stage: Sequence[Statement] = batch.stages[0] if batch.stages else ()
     counts: Counts = {}
-    for index, label in enumerate(statement.counted for statement in stage if statement.counted is not None):
-        counts[label] = counts.get(label, 0) + row[index + COLUMNS_BEFORE_COUNTS]
-    return Done(counts, row[1])
+    born: list[Sequence[Any]] = []
+    counted = [statement for statement in stage if statement.counted is not None]
+    at = len(counted) + COLUMNS_BEFORE_COUNTS
+    for index, statement in enumerate(counted):
+        assert statement.counted is not None
+        claimed = ()
+        if statement.claimable:
+            claimed, at = row[at] or (), at + 1
+            born.extend(claimed)
+        counts[statement.counted] = counts.get(statement.counted, 0) + row[index + COLUMNS_BEFORE_COUNTS] - len(claimed)
+    return Done(counts, row[1], born)

@@ -10,10 +10,12 @@ from uuid import UUID
 
 import anyio
 import asyncpg
+import msgspec
 import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.postgres.batch import HeadMove
+from adapters.postgres.births import Births
 from adapters.postgres.connect import LOST, is_servers_fault, unavailable
 from adapters.postgres.filters import EventFilter, filtered_read
 from adapters.postgres.hints import MAX_APPS, encode_hint
@@ -22,14 +24,15 @@ from adapters.postgres.lane import Counts
 from adapters.postgres.rows import recorded_from
 from adapters.postgres.wakeups import Wakeups
 from adapters.postgres.writer import Writer
+from domain.claiming import Claimant
 from domain.clock import Clock, utc_now
 from domain.errors import PiCloudError, Unavailable
-from domain.events import Recorded
+from domain.events import Event, Recorded
 from domain.judge import Rules
 from domain.statements import load_sql
 from domain.units import Stream, Unit
 
-__all__ = ["MAX_POSITION", "EventFilter", "Listener", "PgLog", "open_log"]
+__all__ = ["MAX_POSITION", "Cause", "EventFilter", "Listener", "PgLog", "open_log"]
 
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
 _PAGE: Final = 500
@@ -42,14 +45,22 @@ log = structlog.get_logger(__name__)
 Listener = Callable[[Sequence[Recorded], Counts], None]
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """An event and the one before it in its stream."""
+
+    recorded: Recorded
+    before: Event | None
+
+
 class PgLog:
     """The event log in PostgreSQL."""
 
-    def __init__(self, pool: asyncpg.Pool, writer: Writer, wakeups: Wakeups, codec: Codec, listeners: list[Listener]) -> None:
+    def __init__(self, pool: asyncpg.Pool, writer: Writer, wakeups: Wakeups, codec: Codec, listeners: list[Listener], births: Births) -> None:
         self._pool = pool
         self._writer = writer
         self._codec = codec
         self._listeners = listeners
+        self._births = births
         self.wakeups = wakeups
 
     @property
@@ -60,6 +71,10 @@ class PgLog:
     def on_commit(self, listener: Listener) -> None:
         """Call `listener(events, counts)` on the loop after each commit of this process, in commit order of each app."""
         self._listeners.append(listener)
+
+    def claim_for(self, claimant: Claimant) -> None:
+        """Let rows that commits of this process add to the outbox be born claimed, as far as `claimant` would take them."""
+        self._births.claimant = claimant
 
     async def append(self, unit: Unit) -> tuple[Recorded, ...]:
         """Append a unit, all of it or none.
@@ -106,6 +121,12 @@ class PgLog:
         rows = await self._fetch(_SQL["read_positions"], [app_id for app_id, _ in places], [position for _, position in places])
         return {(row["app_id"], row["position"]): recorded_from(row, row["app_id"], self._codec.decode) for row in rows}
 
+    async def read_causes(self, places: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Cause | None]:
+        """The events at these places of any apps' logs, and those before them; None for those that would be too much at once, beyond a first one."""
+        app_ids, positions = [app_id for app_id, _ in places], [position for _, position in places]
+        rows = await self._fetch(_SQL["read_causes"], app_ids, positions, _PAGE_BYTES)
+        return {(row["app_id"], row["position"]): self._cause(row) for row in rows}
+
     async def position_at(self, app_id: UUID, time: datetime) -> int:
         """The position of the last event recorded at or before a time; 0 when there is none."""
         rows = await self._fetch(_SQL["position_at"], app_id, time)
@@ -129,6 +150,12 @@ class PgLog:
     async def close_app(self, app_id: UUID) -> None:
         """Refuse every later unit of an app's log. Idempotent."""
         await self._fetch(_SQL["close_head"], app_id)
+
+    def _cause(self, row: asyncpg.Record) -> Cause | None:
+        if row["state"] is None:
+            return None
+        before = None if row["before_topic"] is None else self._codec.decode(row["before_topic"], row["before_state"])
+        return Cause(recorded_from(row, row["app_id"], self._codec.decode), before)
 
     async def _next_page(self, app_id: UUID, after: int) -> list[Recorded]:
         while True:
@@ -179,13 +206,14 @@ async def open_log(
     def hint(moves: Sequence[HeadMove]) -> str:
         return "" if wakeups.alone else encode_hint(sender, [(move.app_id, move.next) for move in moves[:MAX_APPS]])
 
-    writer = Writer(dsn, Judging(rules, codec, project, clock, hint), committed)
+    births = Births()
+    writer = Writer(dsn, Judging(rules, codec, project, clock, hint), births, committed)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wakeups.run, dsn, poll_s)
         async with anyio.create_task_group() as writing:
             writing.start_soon(writer.run)
             try:
-                yield PgLog(pool, writer, wakeups, codec, listeners)
+                yield PgLog(pool, writer, wakeups, codec, listeners, births)
             finally:
                 writer.close()
         tasks.cancel_scope.cancel()

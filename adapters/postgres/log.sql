@@ -87,6 +87,19 @@ SELECT e.app_id, e.position, originator_id, originator_version, topic, state, me
 FROM unnest($1::uuid[], $2::bigint[]) AS p (app_id, position)
 JOIN events e ON e.app_id = p.app_id AND e.position = p.position
 
+-- name: read_causes
+SELECT
+    app_id, position, originator_id, originator_version, topic, CASE WHEN coalesce(bytes_before, 0) < $3 THEN state END AS state, metadata::text AS metadata, recorded_at,
+    before_topic, CASE WHEN coalesce(bytes_before, 0) < $3 THEN before_state END AS before_state
+FROM (
+    SELECT
+        e.*, b.topic AS before_topic, b.state AS before_state,
+        sum(octet_length(e.state) + coalesce(octet_length(b.state), 0)) OVER (ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW) AS bytes_before
+    FROM unnest($1::uuid[], $2::bigint[]) AS p (app_id, position)
+    JOIN events e ON e.app_id = p.app_id AND e.position = p.position
+    LEFT JOIN events b ON b.app_id = e.app_id AND b.originator_id = e.originator_id AND b.originator_version = e.originator_version - 1
+) AS causes
+
 -- name: position_at
 WITH RECURSIVE search (low, high) AS (
     SELECT 0::bigint, position FROM log_head WHERE app_id = $1

@@ -22,7 +22,7 @@ def in_singular(statement: Statement) -> Statement:
     if any(type(arg) is not list or len(arg) != 1 for arg in statement.args):
         return statement
     sql = _singular(statement.sql)
-    return statement if sql is None else Statement(sql, tuple([arg[0] for arg in statement.args]), statement.counted)
+    return statement if sql is None else Statement(sql, tuple([arg[0] for arg in statement.args]), statement.counted, statement.claimable)
 
 
 def values_of(sql: str) -> str:

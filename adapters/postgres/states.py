@@ -32,11 +32,6 @@ class AppStates:
         """A stream's state at the head, if known."""
         return self._young.get(name) or self._old.get(name)
 
-    def recall(self, name: str, at_least: int) -> Stream | None:
-        """A stream's state if it is known at a head no older than position `at_least`. Any thread may ask: whatever it finds was true a moment ago."""
-        head = self.head
-        return None if head is None or head.position < at_least else self.get(name)
-
     def put(self, name: str, stream: Stream) -> bool:
         """Remember a stream's state at the head. True when it is new among the late ones."""
         is_new = name not in self._young
@@ -83,6 +78,15 @@ class StateCache:
         if states is None:
             states = self._apps[app_id] = AppStates()
         return states
+
+    def recall(self, app_id: UUID, name: str, at_least: int) -> Stream | None:
+        """A stream's state if it is known at a head no older than position `at_least`.
+
+        Any thread may ask while the writer goes on, so this changes nothing; what it finds was true a moment ago.
+        """
+        states = self._apps.get(app_id)
+        head = None if states is None else states.head
+        return None if states is None or head is None or head.position < at_least else states.get(name)
 
     def remember(self, states: AppStates, name: str, stream: Stream, size: int) -> None:
         """Keep a stream's state (`size` bytes encoded) until the app's head moves without us."""

@@ -19,6 +19,7 @@ import anyio.abc
 import anyio.lowlevel
 import asyncpg
 
+from adapters.postgres.births import Births
 from adapters.postgres.committer import Committer, Settle, give_up, refuse_alone
 from adapters.postgres.connect import LOST
 from adapters.postgres.judging import Judged, Judging
@@ -36,9 +37,10 @@ _PAUSE_S: Final = 0.05
 class Turns:
     """The apps that take turns now, and their units. An app stays while others keep moving its head, instead of failing on the main lane first each time."""
 
-    def __init__(self, open_lane: Callable[[], Lane], judging: Judging, settle: Settle) -> None:
+    def __init__(self, open_lane: Callable[[], Lane], judging: Judging, births: Births, settle: Settle) -> None:
         self._open_lane = open_lane
         self._judging = judging
+        self._births = births
         self._settle = settle
         self._waiting: dict[UUID, deque[Pending]] = {}
         self._contended: dict[UUID, int] = {}
@@ -74,7 +76,7 @@ class Turns:
         waiting = self._waiting[app_id]
         async with self._slots:
             lane = self._idle.pop() if self._idle else self._open_lane()
-            serving = _Serving(self._judging, self._settle, app_id, waiting)
+            serving = _Serving(self._judging, self._births, self._settle, app_id, waiting)
             try:
                 while waiting:
                     self._note_contention(app_id, moved=await serving.take_turn(lane))
@@ -97,8 +99,8 @@ class Turns:
 class _Serving(Committer):
     """One app's units, while there are any."""
 
-    def __init__(self, judging: Judging, settle: Settle, app_id: UUID, waiting: deque[Pending]) -> None:
-        super().__init__(judging, settle)
+    def __init__(self, judging: Judging, births: Births, settle: Settle, app_id: UUID, waiting: deque[Pending]) -> None:
+        super().__init__(judging, births, settle)
         self._app_id = app_id
         self._waiting = waiting
 

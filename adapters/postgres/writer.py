@@ -19,6 +19,7 @@ from uuid import UUID
 
 import anyio
 
+from adapters.postgres.births import Births
 from adapters.postgres.committer import Committer
 from adapters.postgres.judging import Judged, Judging
 from adapters.postgres.lane import Counts, Done, Lane, head_from
@@ -44,8 +45,8 @@ Committed = Callable[[Judged, Counts], None]
 class Writer(Committer):
     """Takes units, hands back their events or their refusal. `committed` is called after each commit with what was judged and counts."""
 
-    def __init__(self, dsn: str, judging: Judging, committed: Committed) -> None:
-        super().__init__(judging, self.settle)
+    def __init__(self, dsn: str, judging: Judging, births: Births, committed: Committed) -> None:
+        super().__init__(judging, births, self.settle)
         self._committed = committed
         self._lane = Lane(dsn)
         self._queue: deque[Pending] = deque()
@@ -53,7 +54,7 @@ class Writer(Committer):
         self._wake = asyncio.Event()
         self._scope = anyio.CancelScope(shield=True)
         self._closing = False
-        self._turns = Turns(partial(Lane, dsn), judging, self.settle)
+        self._turns = Turns(partial(Lane, dsn), judging, births, self.settle)
 
     @property
     def looked_up(self) -> int:
@@ -109,12 +110,14 @@ class Writer(Committer):
         self._judging.advance(judged, done.at)
         if judged.events:
             self._committed(judged, done.counts)
+        self._births.take(judged, done)
 
     async def _next(self) -> None:
         if not self._queue:
             self._wake.clear()
             await self._wake.wait()
             return
+        await asyncio.sleep(0)  # whoever is ready now has a unit for this batch, too
         batch = self._take()
         if batch:
             await self._commit(self._lane, batch)

@@ -6,7 +6,7 @@ and whoever still works under it is refused at commit, because the row does not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -45,12 +45,13 @@ class Claimed(msgspec.Struct, frozen=True):
     next_in_s: float | None
 
 
-async def claim(claimer: Reader, worker_id: UUID, limit: int, running: Mapping[UUID, int], per_app: int) -> Claimed:
+async def claim(claimer: Reader, worker_id: UUID, limit: int, per_app: int, held: Mapping[UUID, int]) -> Claimed:
     """Claim up to `limit` due rows, app by app in turn.
 
-    `running` is how many each app has running here; an app gets no more than `per_app` at once, so that one with much to do cannot keep the others waiting.
+    `held` is how many rows each app has here already; an app gets no more than `per_app` together with them, so that one with much
+    to do cannot keep the others waiting.
     """
-    rows = await claimer.fetch(_SQL["claim"], worker_id, limit, list(running), list(running.values()), per_app)
+    rows = await claimer.fetch(_SQL["claim"], worker_id, limit, list(held), list(held.values()), per_app)
     return Claimed([_claim(row) for row in rows if row["id"] is not None], rows[0]["next_in_s"])
 
 
@@ -64,15 +65,20 @@ async def release_all(reader: Reader, worker_id: UUID) -> None:
     await reader.fetch(_SQL["release_all"], worker_id)
 
 
+async def release_others(reader: Reader, worker_id: UUID, tokens: Collection[int]) -> None:
+    """Give back the rows of a worker that it does not know of, because the answer that told of them was lost: all but those under these fences."""
+    await reader.fetch(_SQL["release_others"], worker_id, tokens)
+
+
 async def orphans(reader: Reader, dead_after_s: float, limit: int) -> list[Claim]:
     """Rows claimed by workers that have stopped beating."""
     return [_claim(row) for row in await reader.fetch(_SQL["orphans"], dead_after_s, limit)]
 
 
-async def read_triggers(reader: Reader, wanted: Sequence[tuple[UUID, UUID]]) -> dict[UUID, Trigger]:
-    """Triggers by id, of `(app_id, trigger_id)` pairs; deleted ones are missing."""
+async def read_triggers(reader: Reader, wanted: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Trigger]:
+    """Triggers by `(app_id, trigger_id)`; deleted ones are missing."""
     rows = await reader.fetch(_SQL["triggers"], [app_id for app_id, _ in wanted], [trigger_id for _, trigger_id in wanted])
-    return {row["trigger_id"]: msgspec.json.decode(row["trigger"], type=Trigger) for row in rows}
+    return {(row["app_id"], row["trigger_id"]): msgspec.json.decode(row["trigger"], type=Trigger) for row in rows}
 
 
 async def outbox_depth(reader: Reader) -> tuple[int, float]:

@@ -52,6 +52,9 @@ UPDATE outbox SET worker_id = NULL, fence = NULL WHERE app_id = $1 AND id = $2 A
 -- name: release_all
 UPDATE outbox SET worker_id = NULL, fence = NULL WHERE worker_id = $1
 
+-- name: release_others
+UPDATE outbox SET worker_id = NULL, fence = NULL WHERE worker_id = $1 AND fence <> ALL ($2::bigint[])
+
 -- name: orphans
 SELECT o.app_id, o.id, o.cause_position, o.source, o.trigger_id, o.script_id, o.due_at, o.attempt, o.first_attempt_at, o.fence
 FROM outbox o

@@ -1,7 +1,7 @@
 """The projection `outbox`: which executions are still to be run, derived from the log alone.
 
 An event that matches a trigger enabled at its position, an accepted request and a replay add a row; an outcome reschedules or removes it. The claim
-(`worker_id`, `fence`) is not derived: the reactor writes it.
+(`worker_id`, `fence`) is not derived: the reactor writes it, or the commit that adds the row does for a reactor that can run it at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.claiming import NOBODY
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Event, Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
@@ -26,7 +27,7 @@ _TRIGGERS: Final = (TriggerSaved, TriggerDeleted)
 _OUTCOMES: Final = (ExecutionSucceeded, ExecutionFailed, ExecutionDeadLettered, ExecutionSkipped)
 
 OUTBOX_GREW: Final = "outbox"
-"""The label under which the log counts new rows, so that the reactor is woken only when there are any."""
+"""The label under which the log counts new rows that nobody has claimed, so that the reactor is woken only when there are any."""
 
 
 class Outbox:
@@ -133,7 +134,7 @@ def _matched(events: Sequence[Recorded]) -> list[Statement]:
     if not rows:
         return []
     candidates = [(app_id, source, number, pattern) for (app_id, source, patterns), number in subjects.items() for pattern in patterns]
-    return [Statement(_SQL["insert_matched"], (*_columns(candidates), *_columns(rows)), counted=OUTBOX_GREW)]
+    return [Statement(_SQL["insert_matched"], (*_columns(candidates), *_columns(rows), *NOBODY), counted=OUTBOX_GREW, claimable=True)]
 
 
 def _tasks(events: Sequence[Recorded]) -> list[Statement]:
@@ -142,7 +143,7 @@ def _tasks(events: Sequence[Recorded]) -> list[Statement]:
         task = _task(recorded)
         if task is not None:
             rows.append((recorded.app_id, task.execution_id, task.cause_position, task.source, task.trigger_id, task.script_id, recorded.recorded_at))
-    return [Statement(_SQL["insert_tasks"], _columns(rows), counted=OUTBOX_GREW)] if rows else []
+    return [Statement(_SQL["insert_tasks"], (*_columns(rows), *NOBODY), counted=OUTBOX_GREW, claimable=True)] if rows else []
 
 
 def _task(recorded: Recorded) -> Task | None:

@@ -41,19 +41,32 @@ DELETE FROM triggers USING jsonb_populate_recordset(NULL::triggers, $1::text::js
 WHERE triggers.app_id = gone.app_id AND triggers.trigger_id = gone.trigger_id
 
 -- name: insert_matched
-INSERT INTO outbox (app_id, id, cause_position, source, trigger_id, script_id, due_at, attempt)
-SELECT t.app_id, picloud_execution_id(e.recorded_at, t.app_id, e.position, t.trigger_id), e.position, t.source, t.trigger_id, t.script_id, e.recorded_at, 1
-FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[]) AS c (app_id, source, subject, pattern)
-JOIN triggers t ON t.app_id = c.app_id AND t.source = c.source AND t.pattern = c.pattern AND t.enabled
-JOIN unnest($5::integer[], $6::bigint[], $7::text[], $8::timestamptz[]) AS e (subject, position, op, recorded_at) ON e.subject = c.subject
-WHERE cardinality(t.ops) = 0 OR e.op = ANY (t.ops)
-RETURNING 1
+INSERT INTO outbox (app_id, id, cause_position, source, trigger_id, script_id, due_at, attempt, worker_id, fence)
+SELECT
+    m.app_id, picloud_execution_id(m.recorded_at, m.app_id, m.position, m.trigger_id), m.position, m.source, m.trigger_id, m.script_id, m.recorded_at, 1,
+    CASE WHEN m.number <= taker.room THEN taker.worker_id END, CASE WHEN m.number <= taker.room THEN nextval('claim_fences') END
+FROM (
+    SELECT t.app_id, t.source, t.trigger_id, t.script_id, e.position, e.recorded_at, row_number() OVER (PARTITION BY t.app_id ORDER BY e.position) AS number
+    FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::text[]) AS c (app_id, source, subject, pattern)
+    JOIN triggers t ON t.app_id = c.app_id AND t.source = c.source AND t.pattern = c.pattern AND t.enabled
+    JOIN unnest($5::integer[], $6::bigint[], $7::text[], $8::timestamptz[]) AS e (subject, position, op, recorded_at) ON e.subject = c.subject
+    WHERE cardinality(t.ops) = 0 OR e.op = ANY (t.ops)
+) AS m
+LEFT JOIN unnest($9::uuid[], $10::uuid[], $11::integer[]) AS taker (app_id, worker_id, room) ON taker.app_id = m.app_id
+RETURNING app_id, id, cause_position, source, trigger_id, script_id, fence
 
 -- name: insert_tasks
-INSERT INTO outbox (app_id, id, cause_position, source, trigger_id, script_id, due_at, attempt)
-SELECT *, 1
-FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[])
-RETURNING 1
+INSERT INTO outbox (app_id, id, cause_position, source, trigger_id, script_id, due_at, attempt, worker_id, fence)
+SELECT
+    m.app_id, m.id, m.cause_position, m.source, m.trigger_id, m.script_id, m.due_at, 1,
+    CASE WHEN m.number <= taker.room THEN taker.worker_id END, CASE WHEN m.number <= taker.room THEN nextval('claim_fences') END
+FROM (
+    SELECT t.*, row_number() OVER (PARTITION BY t.app_id ORDER BY t.cause_position) AS number
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[])
+        AS t (app_id, id, cause_position, source, trigger_id, script_id, due_at)
+) AS m
+LEFT JOIN unnest($8::uuid[], $9::uuid[], $10::integer[]) AS taker (app_id, worker_id, room) ON taker.app_id = m.app_id
+RETURNING app_id, id, cause_position, source, trigger_id, script_id, fence
 
 -- name: reschedule
 UPDATE outbox o

@@ -61,7 +61,7 @@ class Triggers:
     async def _create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, trigger: Trigger, acting: Acting) -> StoredTrigger:
         script = await self._require_endpoint(app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
-        events = await self._writer.append(app_id, acting, [_saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        events = await self._writer.publish(app_id, acting, [_saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
         return StoredTrigger(app_id, trigger, events[0].recorded_at)
 
     async def _update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
@@ -74,14 +74,14 @@ class Triggers:
             return now
         script = await self._require_endpoint(app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
-        await self._writer.append(app_id, acting, [_saved(trigger, head.version), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        await self._writer.publish(app_id, acting, [_saved(trigger, head.version), touch_guard(TRIGGERS_GUARD)], reads=[script])
         return StoredTrigger(app_id, trigger, now.created_at)
 
     async def _delete(self, app_id: UUID, trigger_id: UUID, acting: Acting) -> None:
         (head,) = await read_heads(self._reader, app_id, trigger_stream(trigger_id))
         await self.get(app_id, trigger_id)
         deleted = Record(name=trigger_stream(trigger_id), event=TriggerDeleted(trigger_id=trigger_id))
-        await self._writer.append(app_id, acting, [Change(deleted, head.version)])
+        await self._writer.publish(app_id, acting, [Change(deleted, head.version)])
 
     async def _require_endpoint(self, app_id: UUID, script_id: UUID) -> Read:
         """What the trigger's unit must have read: the script as it is now."""

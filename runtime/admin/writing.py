@@ -32,7 +32,7 @@ class Acting(msgspec.Struct, frozen=True):
 
 
 class AdminWriter:
-    """Appends the units of administration. `after_change` is awaited for changes of what dispatch goes by: scripts, routes, hosts."""
+    """Appends the units of administration. `after_change` is awaited for changes of what dispatch goes by: scripts, routes, hosts, triggers."""
 
     def __init__(self, log: Appender, clock: Clock, after_change: AfterChange) -> None:
         self._log = log

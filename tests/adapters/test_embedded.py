@@ -74,6 +74,7 @@ async def run(dsn: str, *statements: str) -> object:
         await connection.close()
 
 
+@pytest.mark.alone
 async def test_stops_and_starts_again_on_its_data_within_two_seconds(data_dir: Path) -> None:
     with open_embedded(data_dir) as dsn:
         assert await run(dsn, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42) RETURNING n") == 42
@@ -86,16 +87,19 @@ async def test_stops_and_starts_again_on_its_data_within_two_seconds(data_dir: P
         assert await run(dsn, "SELECT n FROM kept") == 42
 
 
-async def test_commits_are_durable_and_nothing_listens_on_tcp(server_dsn: str) -> None:
-    shown = {name: await run(server_dsn, f"SHOW {name}") for name in ("fsync", "synchronous_commit", "jit", "listen_addresses", "unix_socket_permissions")}
-    assert shown == {"fsync": "on", "synchronous_commit": "on", "jit": "off", "listen_addresses": "", "unix_socket_permissions": "0700"}
-    assert await run(server_dsn, "SELECT datcollate || ' ' || datlocale FROM pg_database WHERE datname = 'picloud'") == "C C.UTF-8"
+async def test_commits_are_durable_and_nothing_listens_on_tcp(data_dir: Path) -> None:
+    with open_embedded(data_dir) as dsn:
+        shown = {name: await run(dsn, f"SHOW {name}") for name in ("fsync", "synchronous_commit", "jit", "listen_addresses", "unix_socket_permissions")}
+        assert shown == {"fsync": "on", "synchronous_commit": "on", "jit": "off", "listen_addresses": "", "unix_socket_permissions": "0700"}
+        assert await run(dsn, "SELECT datcollate || ' ' || datlocale FROM pg_database WHERE datname = 'picloud'") == "C C.UTF-8"
 
 
 async def test_a_killed_server_recovers(data_dir: Path) -> None:
     with open_embedded(data_dir) as dsn:
         await run(dsn, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42) RETURNING n")
-        os.kill(server_pid(data_dir), signal.SIGKILL)
+        pid = server_pid(data_dir)
+        os.kill(pid, signal.SIGKILL)
+        assert ended(pid)
     assert not is_served(data_dir)
     with open_embedded(data_dir) as dsn:
         assert await run(dsn, "SELECT n FROM kept") == 42

@@ -181,6 +181,7 @@ async def test_callers_are_told_when_the_database_stays_away(dsn: str, server_ds
     assert await check_logs(dsn) == {app: 3}
 
 
+@pytest.mark.alone
 async def test_a_head_locked_by_somebody_else_stalls_its_own_app_alone(dsn: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "GIVE_UP_AFTER_S", 1.0)
     stuck, free = uuid7(), uuid7()

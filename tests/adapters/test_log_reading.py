@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from adapters.postgres import log as log_module
 from adapters.postgres.filters import EventFilter, filtered_read
 from adapters.postgres.hints import MAX_APPS, decode_hint, encode_hint
-from adapters.postgres.log import PgLog
+from adapters.postgres.log import Cause, PgLog
 from domain.errors import PiCloudError
 from domain.events import Metadata, Recorded
 from tests.adapters.log_support import check_logs, delete_key, entry, increment, open_test_log, open_test_logs, set_key, unit
@@ -40,6 +40,18 @@ async def test_read_pages(dsn: str) -> None:
         assert await log.read_version(app, entry("k1"), 2) == events[4]
         assert await log.read_version(app, entry("k1"), 4) is None
         assert await log.read_positions([(app, 2), (app, 9), (app, 11), (uuid7(), 2)]) == {(app, 2): events[1], (app, 9): events[8]}
+
+
+async def test_read_causes(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, other = uuid7(), uuid7()
+    async with open_test_log(dsn) as log:
+        first, second = [recorded for n in (1, 2) for recorded in await log.append(unit(app, set_key("k", n)))]
+        (third,) = await log.append(unit(other, set_key("k", "x" * 2000)))
+        known = {(app, 1): Cause(first, None), (app, 2): Cause(second, first.event), (other, 1): Cause(third, None)}
+        assert await log.read_causes([(app, 1), (app, 2), (other, 1), (app, 9)]) == known
+        monkeypatch.setattr(log_module, "_PAGE_BYTES", 1000)
+        assert await log.read_causes([(other, 1), (app, 1)]) == {(other, 1): Cause(third, None), (app, 1): None}
+        assert await log.read_causes([(app, 1), (other, 1)]) == {(app, 1): Cause(first, None), (other, 1): Cause(third, None)}
 
 
 async def test_read_filtered(dsn: str) -> None:

@@ -115,6 +115,8 @@ async def test_reads_use_their_indexes(connection: asyncpg.Connection) -> None:
         ("read_stream", (app, "s", 10), "events_stream_version"),
         ("read_stream_version", (app, "s", 1), "events_stream_version"),
         ("read_positions", ([app], [1]), "events_pkey"),
+        ("read_causes", ([app], [1], 1), "events_pkey"),
+        ("read_causes", ([app], [1], 1), "events_stream_version"),
         ("position_at", (app, NOW), "events_pkey"),
         ("is_committed", (app, 1, "u"), "events_pkey"),
         ("find_unit_keys", ([app], ["k"]), "events_pkey"),

@@ -76,6 +76,7 @@ async def test_what_the_sandbox_cannot_compile(sandbox: MontySandbox, source: st
     assert found[0][0] == line
 
 
+@pytest.mark.alone
 async def test_nothing_is_run(sandbox: MontySandbox) -> None:
     began = time.perf_counter()
     assert await findings(sandbox, "while True:\n    pass\n" + handler("return 1")) in ([], [(3, 1, "unreachable-code")])

@@ -74,6 +74,7 @@ async def test_errors_at_hand_are_like_others(sandbox: MontySandbox, kind: type[
     assert await answer(sandbox, "return 1") == 1
 
 
+@pytest.mark.alone
 async def test_time_in_host_calls_counts(sandbox: MontySandbox) -> None:
     async def never(_call: Call) -> None:
         await anyio.sleep_forever()
@@ -95,6 +96,7 @@ async def test_a_timeout_of_the_hosts_own_is_not_the_scripts(sandbox: MontySandb
         await sandbox.run(job(handler("_sys_late()")), KvHost(late=late))
 
 
+@pytest.mark.alone
 async def test_sandbox_time_after_a_host_call_has_only_what_is_left() -> None:
     async def pause(_call: Call) -> None:
         await anyio.sleep(0.6)
@@ -202,6 +204,7 @@ async def test_cancelling_ends_the_run_at_once(sandbox: MontySandbox) -> None:
     assert await answer(sandbox, "return 1") == 1
 
 
+@pytest.mark.alone
 async def test_runs_that_loop_keep_no_other_waiting() -> None:
     async with open_sandbox(SandboxSettings(slots=1)) as sandbox, anyio.create_task_group() as tasks:
         for _ in range(3):

@@ -64,7 +64,7 @@ def allowed(principal: Principal) -> set[str]:
         (PUBLIC, set()),
         (SYSTEM, OWNER | APP_ADMIN),
     ],
-    ids=str,
+    ids=["nobody", "member", "viewer", "editor", "app admin", "admin", "admin and viewer", "owner", "public", "system"],
 )
 def test_roles(principal: Principal, expected: set[str]) -> None:
     assert allowed(principal) == expected

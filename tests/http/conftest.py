@@ -8,16 +8,20 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import httpx
+import msgspec
 import pytest
 import uvicorn
 
+from adapters.postgres.vault import User
 from runtime.environment import Secret
 from runtime.platform import Platform, open_platform
 from runtime.settings import Admin, Http, Settings
+from tests.postgres import cloned, execute, with_database
 from web.front import App
 from web.main import build
 
 OWNER = {"username": "owner", "password": "correct horse battery"}
+OWNED = "template_owned"
 MAX_BODY_BYTES = 256 * 1024
 SETTINGS = Settings(admin=Admin(username=OWNER["username"], password=Secret(OWNER["password"])), http=Http(max_body_bytes=MAX_BODY_BYTES))
 
@@ -54,11 +58,35 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Owned(msgspec.Struct, frozen=True):
+    """A database with the owner, to be cloned."""
+
+    template: str
+    user: User
+
+
+@pytest.fixture(scope="session")
+async def owned(server_dsn: str, template: str) -> Owned:
+    """Made once: to hash the owner's password for each test would take longer than all else that a test needs."""
+    await execute(server_dsn, f"CREATE DATABASE {OWNED} TEMPLATE {template}")
+    async with open_platform(with_database(server_dsn, OWNED), SETTINGS) as platform:
+        await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
+        session = await platform.accounts.log_in(**OWNER, address="127.0.0.1", user_agent="test")
+        await platform.accounts.log_out(session.token)
+        return Owned(OWNED, session.user)
+
+
+@pytest.fixture
+async def dsn(server_dsn: str, owned: Owned) -> AsyncIterator[str]:
+    """A database of this test's own, with the owner."""
+    async with cloned(server_dsn, owned.template) as own:
+        yield own
+
+
 @pytest.fixture
 async def core(dsn: str) -> AsyncIterator[Platform]:
-    """The parts behind `url`, with the owner bootstrapped."""
+    """The parts behind `url`."""
     async with open_platform(dsn, SETTINGS) as platform:
-        await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
         yield platform
 
 
@@ -77,11 +105,17 @@ async def anonymous(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def owner(url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def owner(url: str, core: Platform, owned: Owned) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the owner's token."""
-    async with httpx.AsyncClient(base_url=url) as client:
-        answer = await client.post("/api/v1/admin/auth/login", json=OWNER)
-        assert answer.status_code == 200, answer.text
-        client.cookies.clear()
-        client.headers["authorization"] = f"Bearer {answer.json()['token']}"
+    async with client_of(url, await new_session(core, owned)) as client:
         yield client
+
+
+def client_of(url: str, token: str) -> httpx.AsyncClient:
+    """A client with a token."""
+    return httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {token}"})
+
+
+async def new_session(core: Platform, owned: Owned) -> str:
+    """The token of a session that begins as a login's does, but for the password."""
+    return (await core.accounts._begin(owned.user, "127.0.0.1", "test")).token

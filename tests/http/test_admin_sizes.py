@@ -9,11 +9,10 @@ import httpx
 import msgspec
 import pytest
 
-from runtime.platform import open_platform
+from runtime.platform import Platform, open_platform
 from runtime.settings import Http
 from tests.http.admin_support import API, ENDPOINT, make_app, make_script, nothing_changes, refused
-from tests.http.conftest import OWNER, SETTINGS, serve
-from web.main import build
+from tests.http.conftest import SETTINGS
 
 pytestmark = pytest.mark.anyio
 
@@ -21,15 +20,10 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-async def owner(dsn: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The owner of an instance whose scripts take bodies of 4 MiB."""
+async def core(dsn: str) -> AsyncIterator[Platform]:
+    """An instance whose scripts take bodies of 4 MiB."""
     async with open_platform(dsn, msgspec.structs.replace(SETTINGS, http=Http(max_body_bytes=4 * MIB))) as platform:
-        await platform.accounts.bootstrap(SETTINGS.admin, lambda _: None)
-        async with serve(build(platform)) as url, httpx.AsyncClient(base_url=url) as client:
-            answer = await client.post(f"{API}/auth/login", json=OWNER)
-            client.headers["authorization"] = f"Bearer {answer.json()['token']}"
-            client.cookies.clear()
-            yield client
+        yield platform
 
 
 async def test_a_value_has_at_most_a_mebibyte(owner: httpx.AsyncClient, connection: asyncpg.Connection) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ from domain.errors import Invalid, Unauthenticated
 from runtime.accounts import FirstOwner
 from runtime.platform import open_platform
 from runtime.settings import Admin, Settings
+from tests.postgres import cloned
 
 pytestmark = pytest.mark.anyio
 
@@ -18,6 +20,13 @@ WHERE: Any = {"address": "127.0.0.1", "user_agent": "test"}
 
 class PrinterOnFireError(Exception):
     pass
+
+
+@pytest.fixture
+async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
+    """A database of this test's own, without an owner yet."""
+    async with cloned(server_dsn, template) as own:
+        yield own
 
 
 async def test_a_generated_password_is_announced_before_the_user_exists(dsn: str, connection: asyncpg.Connection) -> None:

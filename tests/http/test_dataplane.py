@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from domain.executions import ExecutionAbandoned
 from domain.kv import KvSet
 from runtime.settings import Gate
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.serving import SERVED, Served, Site, serving
 from tests.runtime.world import eventually, values
 
@@ -39,7 +39,7 @@ HELLO = "def handler(ctx):\n    return 'hello'\n"
 
 @pytest.fixture(scope="module")
 async def served(server_dsn: str, template: str) -> AsyncIterator[Served]:
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, serving(dsn) as opened:
+    async with cloned(server_dsn, template) as dsn, serving(dsn) as opened:
         yield opened
 
 
@@ -239,7 +239,7 @@ async def test_a_caller_who_goes_in_mid_body_leaves_no_trace(site: Site, served:
 
 async def test_a_full_gate_says_come_again(server_dsn: str, template: str) -> None:
     settings = msgspec.structs.replace(SERVED, gate=Gate(slots=2, queue=1, wait_s=0.1))
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, serving(dsn, settings) as served, served.site() as site:
+    async with cloned(server_dsn, template) as dsn, serving(dsn, settings) as served, served.site() as site:
         path = await site.at("/", "def handler(ctx):\n    while True:\n        pass\n", timeout_s=1.0)
         answers: list[httpx.Response] = []
 

@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.serving import Served, Site, serving
 from tests.runtime.world import eventually
 
@@ -57,7 +57,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 async def served(server_dsn: str, template: str) -> AsyncIterator[Served]:
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, serving(dsn) as opened:
+    async with cloned(server_dsn, template) as dsn, serving(dsn) as opened:
         yield opened
 
 
@@ -81,6 +81,7 @@ async def test_it_ends_with_its_status_and_leaves_nothing(site: Site, name: str)
     assert (await site.client.get(await site.at("/next", "def handler(ctx):\n    return 'served'\n"))).text == '"served"'
 
 
+@pytest.mark.alone
 async def test_many_of_them_at_once_do_not_keep_another_app_waiting(site: Site, served: Served) -> None:
     path = await site.at("/loop", "def handler(ctx):\n    while True: pass\n", timeout_s=1.0)
     answers: list[httpx.Response] = []

@@ -25,6 +25,7 @@ def empty() -> Iterator[Path]:
         yield directory
 
 
+@pytest.mark.alone
 def test_a_newcomer_starts_uses_stops_and_starts_it_again(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serve(empty, PICLOUD_ADMIN_PASSWORD=PASSWORD) as first:
         assert greet(first) == {"message": "Hello, world!", "visits": 1, "hint": "Each answer is counted per name in kv; try /hello?name=you"}

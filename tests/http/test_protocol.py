@@ -12,6 +12,10 @@ import httpx
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from runtime.platform import open_platform
+from tests.http.conftest import SETTINGS, serve
+from tests.postgres import cloned
+from web.main import build
 from web.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, ProblemProtocol
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +61,13 @@ ACCEPTED: list[tuple[str, bytes]] = [
     ("largest head", of_size(MAX_HEAD_BYTES)),
     ("longest target", head(b"", b"/healthz?" + b"a" * (MAX_TARGET_BYTES - len(b"/healthz?")))),
 ]
+
+
+@pytest.fixture(scope="module")
+async def url(server_dsn: str, template: str) -> AsyncIterator[str]:
+    """One PiCloud for all: what is tested here stands before it, and changes nothing in it."""
+    async with cloned(server_dsn, template) as dsn, open_platform(dsn, SETTINGS) as core, serve(build(core)) as base_url:
+        yield base_url
 
 
 class Caller:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from domain.executions import ExecutionFailed, ExecutionSucceeded, HttpRequestAccepted
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.serving import Served, Site, serving
 from tests.runtime.world import eventually, values
 
@@ -25,7 +25,7 @@ SLOW = "def handler(ctx):\n    n = 0\n    while n < 3000000:\n        n += 1\n  
 
 @pytest.fixture(scope="module")
 async def served(server_dsn: str, template: str) -> AsyncIterator[Served]:
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, serving(dsn) as opened:
+    async with cloned(server_dsn, template) as dsn, serving(dsn) as opened:
         yield opened
 
 

@@ -18,6 +18,7 @@ from adapters.postgres.migrate import load_migrations
 from runtime.database import prepare_database
 from runtime.platform import open_platform
 from tests.http.conftest import OWNER, SETTINGS, serve
+from tests.postgres import cloned
 from web.main import build
 
 pytestmark = pytest.mark.anyio
@@ -105,9 +106,13 @@ async def test_version_names_product_and_contracts(anonymous: httpx.AsyncClient)
     }
 
 
-async def test_metrics_count_commits_and_answers(owner: httpx.AsyncClient) -> None:
-    await owner.get("/nowhere")
-    found = await samples(owner)
+async def test_metrics_count_commits_and_answers(server_dsn: str, template: str) -> None:
+    async with cloned(server_dsn, template) as dsn, open_platform(dsn, SETTINGS) as core, serve(build(core)) as url:
+        await core.accounts.bootstrap(SETTINGS.admin, lambda _: None)
+        async with httpx.AsyncClient(base_url=url) as client:
+            await client.post("/api/v1/admin/auth/login", json=OWNER)
+            await client.get("/nowhere")
+            found = await samples(client)
     assert found["picloud_log_commits_total"] == 1, "the owner's bootstrap"
     assert found["picloud_log_events_total"] == 3
     assert found["picloud_log_batch_units_count"] == 1

@@ -23,7 +23,7 @@ from projections.registry import PROJECTIONS
 from runtime.database import rebuild_projections, verify_projections
 from tests.model.histories import History, Step, histories
 from tests.model.outbox_model import OutboxModel
-from tests.postgres import _database
+from tests.postgres import cloned
 
 pytestmark = pytest.mark.anyio
 TABLES = [(projection, table) for projection in PROJECTIONS for table in projection.tables]
@@ -77,7 +77,7 @@ async def check_outbox(connection: asyncpg.Connection, model: OutboxModel) -> No
 @settings(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(batches=histories, page=st.integers(1, 40))
 async def test_rebuilt_equals_live(server_dsn: str, template: str, batches: list[list[Step]], page: int) -> None:
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn:
+    async with cloned(server_dsn, template) as dsn:
         async with opened(dsn) as log:
             model = await live_through(log, batches)
         connection = await asyncpg.connect(dsn)

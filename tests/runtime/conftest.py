@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runtime.platform import Platform
-from tests.postgres import _database
+from tests.postgres import cloned
 from tests.runtime.world import App, new_app, running
 
 
 @pytest.fixture(scope="module")
 async def platform(server_dsn: str, template: str) -> AsyncIterator[Platform]:
     """A platform with all roles on a database of the module's own."""
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as opened:
+    async with cloned(server_dsn, template) as dsn, running(dsn) as opened:
         yield opened
 
 

@@ -70,6 +70,28 @@ async def test_a_process_killed_in_mid_run_is_replaced_by_another(dsn: str, watc
     assert await app.outbox() == []
 
 
+async def test_rows_born_claimed_by_a_process_that_is_killed_are_run_by_another(dsn: str, watcher: Platform) -> None:
+    """The first process adds them itself and claims them at birth; it has seats for a few of them only, so that the others are not begun when it dies."""
+    app = await new_app(watcher)
+    keys = [f"k{number}" for number in range(6)]
+    fan_out = f"def handler(ctx):\n    for key in {keys!r}:\n        kv.collection('d').set(key, 1)\n"
+    await app.trigger(await app.script(fan_out), "c", retry=PATIENT)
+    await app.trigger(await app.script(SLOW_AT_FIRST.replace("LOOPS", "10 ** 12"), name="slow", timeout_s=60), "d", retry=PATIENT)
+    first = await to_thread.run_sync(start, dsn)
+    await _put(app, "k")
+    await app.expect(ExecutionSucceeded)
+    assert all(row["worker_id"] is not None for row in await app.outbox())
+    kill(first)
+    second = await to_thread.run_sync(start, dsn)
+    try:
+        await app.drained()
+    finally:
+        kill(second)
+    assert values(await app.events(ExecutionFailed), "reason") == ["worker_lost"] * len(keys)
+    assert await app.kv("count") == {"runs": len(keys)}
+    assert await app.kv("done") == dict.fromkeys(keys, 2)
+
+
 async def test_processes_killed_again_and_again_lose_and_double_nothing(dsn: str, watcher: Platform) -> None:
     app = await new_app(watcher)
     await app.trigger(await app.script(COUNT), "c", retry=PATIENT)

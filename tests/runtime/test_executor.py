@@ -115,6 +115,7 @@ def handler(ctx):
     assert await app.kv("c") == {"theirs": 1, "mine": 1}
 
 
+@pytest.mark.alone
 async def test_who_loses_until_the_time_is_up_ends_in_contention(app: App) -> None:
     script = await app.script("def handler(ctx):\n    c = kv.collection('c')\n    c.set('mine', c.get('theirs'))\n", timeout_s=0.3)
     interfering = _Interfering(app, "theirs", times=10_000)

@@ -181,6 +181,7 @@ def _record(name: str, event: Any) -> Any:
     return Record(name=name, event=event)
 
 
+@pytest.mark.alone
 async def test_a_busy_app_does_not_keep_the_others_waiting(app: App, platform: Platform) -> None:
     slow = await app.script("def handler(ctx):\n    n = 0\n    while n < 60000:\n        n += 1\n", timeout_s=20)
     await app.trigger(slow, "c")

@@ -45,6 +45,7 @@ async def test_what_waits_for_a_deleted_script_does_not_run(app: App, platform: 
     assert values(await app.events(ExecutionSkipped), "reason") == ["script_deleted"] * ROWS
 
 
+@pytest.mark.alone
 async def test_an_endless_app_keeps_no_other_waiting(app: App, platform: Platform) -> None:
     loop = await app.script(LOOP, timeout_s=10)
     await app.trigger(loop, "c")
