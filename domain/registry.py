@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, cron, dead_letters, docs, executions, files, kv, names, retention, routes, schedule, scripts, secrets, triggers, users
+from domain import apps, cron, dead_letters, docs, executions, files, kv, names, pubsub, retention, routes, schedule, scripts, secrets, topics, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -14,6 +14,8 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     docs.AGGREGATE,
     secrets.AGGREGATE,
     files.AGGREGATE,
+    pubsub.AGGREGATE,
+    *topics.AGGREGATES,
     *names.AGGREGATES,
     *apps.AGGREGATES,
     *users.AGGREGATES,

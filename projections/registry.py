@@ -13,6 +13,7 @@ from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
 from projections.schedules import Schedules
 from projections.secrets import SecretNames
+from projections.topics import Topics
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     KvEntries(),
@@ -27,4 +28,5 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Users(),
     Schedules(),
     SecretNames(),
+    Topics(),
 )

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
 from domain.clock import Clock
-from domain.events import Event, Metadata, Recorded
+from domain.events import Event, Metadata, Recorded, json_bytes
 from domain.executions import MAX_DEPTH, ExecutionDeadLettered, HttpRequest, HttpRequestAccepted, SkipReason
 from domain.ports import Appender
 from domain.sandbox import RunResult, ScriptError
@@ -154,7 +154,7 @@ async def request_ctx(request: HttpRequest) -> dict[str, Any]:
 
 
 async def _event(work: Work) -> dict[str, Any]:
-    size = sum(len(bytes(getattr(event, name, b""))) for event in (work.cause.event, work.before) for name in ("value", "payload"))
+    size = sum(map(json_bytes, (work.cause.event, work.before)))
     return await off_loop(size, lambda: event_ctx(work))
 
 

@@ -13,7 +13,7 @@ from domain.sandbox import LATER, Call, RawEffect, ScriptError
 from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Change, Read
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 from runtime.outside import MAX_KEPT_BYTES, Kept
-from runtime.sdk import CALLS, EFFECTS, NOW, OUTSIDE, SLOW
+from runtime.sdk import CALLS, CONFIDENTIAL, EFFECTS, NOW, OUTSIDE, SLOW
 from runtime.services import Access
 
 MAX_JOURNAL_BYTES: Final = 256 * 1024
@@ -107,7 +107,7 @@ class RunHost:
     def _answered(self, call: Call, value: Any, size: int) -> None:
         if call.name in OUTSIDE:
             self._access.outside.keep(Kept(call, value), size)
-        self._note(Answer(call.name, call.args, value))
+        self._note(Answer(call.name, call.args, None if call.name in CONFIDENTIAL else value))
 
     def _given_again(self, kept: Kept) -> Any:
         """Answer as in the run before."""

@@ -45,6 +45,9 @@ from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
 from runtime.gate import Gate
+from runtime.live.hub import Live
+from runtime.live.metrics import LiveMetrics
+from runtime.live.snapshots import Snapshots
 from runtime.maintenance import Job, Maintenance, alone, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.presence import bury, present
@@ -87,6 +90,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     maintenance: Maintenance
     cron: CronScheduler
     requests: Requests
+    live: Live
+    snapshots: Snapshots
     ceiling: Ceiling
     clock: Clock
 
@@ -174,6 +179,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
         requests=Requests(log, appender, Keys(reader), clock),
+        live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
+        snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
         clock=clock,
     )
@@ -187,6 +194,7 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.records.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+        tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if "reactor" in roles:
                 reactor.start_soon(platform.reactor.run)

@@ -102,7 +102,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A service's part in running scripts.
 
     `slow` names calls that may wait long: their runs are parked meanwhile. `outside` names those that the outside world answers: a re-run of the same
-    execution is given their answers again (see `runtime.outside`).
+    execution is given their answers again (see `runtime.outside`). No journal keeps the answers of
+    `confidential` ones.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     now: Mapping[str, AnswerNow] = {}
     slow: frozenset[str] = frozenset()
     outside: frozenset[str] = frozenset()
+    confidential: frozenset[str] = frozenset()
     effects: Mapping[str, ToChange] = {}
     event: Describe | None = None
 

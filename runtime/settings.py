@@ -144,6 +144,15 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: Annotated[float, variable("PICLOUD_GATE_WAIT_S", "How long they wait at most.", ge=0, le=600)] = 5.0
 
 
+class Realtime(msgspec.Struct, frozen=True, kw_only=True):
+    """Live subscribers, per process; those above are told to come again."""
+
+    max_subscribers: Annotated[int, variable("PICLOUD_LIVE_MAX", "Live subscribers in all (503 above).", ge=0, le=1_000_000)] = 10_000
+    max_per_app: Annotated[int, variable("PICLOUD_LIVE_MAX_PER_APP", "Live subscribers of one app (503 above).", ge=0, le=1_000_000)] = 5_000
+    max_per_address: Annotated[int, variable("PICLOUD_LIVE_MAX_PER_ADDRESS", "Live subscribers from one address (429 above).", ge=0, le=1_000_000)] = 1_000
+    heartbeat_s: Annotated[float, variable("PICLOUD_LIVE_HEARTBEAT_S", "Between two heartbeats to a live subscriber.", ge=0.05, le=3600)] = 30.0
+
+
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """What read models keep. The log keeps everything."""
 
@@ -260,6 +269,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxSettings = msgspec.field(default_factory=SandboxSettings)
     ceilings: Ceilings = Ceilings()
     gate: Gate = Gate()
+    realtime: Realtime = Realtime()
     retention: Retention = Retention()
     outbound: Outbound = Outbound()
     secrets: Secrets = Secrets()

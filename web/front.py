@@ -69,6 +69,7 @@ class Front:
                 plane = "control"
                 await self._control(_for_control(scope, path), receive, answer.send)
             else:
+                plane = "live" if path.startswith("/realtime/") else "data"
                 await self._data(scope, receive, answer.send)
         except Exception as error:
             refusal = translate(error, request_id)
@@ -97,7 +98,7 @@ class Front:
         """The query is left out: it may hold tokens."""
         self._metrics.responded(plane, status, seconds)
         # Executions have records of their own; a line for each would cost the data plane more than it tells.
-        quiet = scope["path"] in PATHS or (plane == "data" and status < _SERVER_ERROR)
+        quiet = scope["path"] in PATHS or (plane != "control" and status < _SERVER_ERROR)
         if quiet and not _LEVEL.isEnabledFor(logging.DEBUG):
             return  # asked here, because structlog builds a logger before it asks
         level = log.debug if quiet else log.info

@@ -31,6 +31,7 @@ SERVICES: Final = (
     "http",
     "secrets",
     "files",
+    "pubsub",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""
 

@@ -36,6 +36,7 @@ from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
 from domain.names import claim_name, release_name, touch_guard
+from domain.pubsub import Publish
 from domain.retention import RetentionApplied, retention_stream
 from domain.retry import RetryPolicy
 from domain.routes import RouteCreated, RouteDeleted, route_stream
@@ -44,6 +45,7 @@ from domain.sandbox import Limits, Reply, ScriptError
 from domain.schedule import CancelExecution, ScheduleExecution
 from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
 from domain.secrets import DeleteSecret, RotateSecret, SetSecret
+from domain.topics import SUBSCRIBER_KEYS, SubscriberKeyRevoked, SubscriberKeyRotated, Topic, TopicDeleted, TopicSaved, registry_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
 from domain.users import UserCreated, UserDeleted, user_stream
@@ -94,6 +96,17 @@ class History:
             [IncrementKey(collection=collection, key=key, by=1), IncrementKey(collection="b", key="n", by=1.5), set_key],
         ]
         return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
+
+    def _publish(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        return APPS[a % 2], [Change(Publish(topic=("ab", "a.b", "b", "n")[b], message=msgspec.Raw(b"%d" % c)))]
+
+    def _topic(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        if b == 3:
+            event: Event = SubscriberKeyRevoked(kid="k") if c else SubscriberKeyRotated(kid="k", previous=None)
+            return APPS[a % 2], [_record(SUBSCRIBER_KEYS, event)]
+        topic = Topic(kind=("topic", "kv", "docs")[b], name=f"n{a // 2}", external_subscribable=bool(c), auth_mode="token")
+        event = TopicDeleted(kind=topic.kind, name=topic.name) if c == 2 else TopicSaved(topic=topic)
+        return APPS[a % 2], [_record(registry_stream(topic.kind, topic.name), event)]
 
     def _docs(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         place: dict[str, Any] = {"collection": ("ab", "a", "b")[c], "id": f"d{b}"}
@@ -146,10 +159,12 @@ class History:
         detail: dict[str, Any] = {}
         if b == 3:
             detail = {"source": "http"} if a < 2 else {"script_id": str(UUID(int=100))}
-        pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(("*", "a*", "b")[b])
+        source: Any = "dead_letter" if b == 3 else "pubsub" if c == 1 else "kv"
+        globs = ("*", "a.*", "b") if source == "pubsub" else ("*", "a*", "b")
+        pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(globs[b])
         trigger = Trigger(
             id=trigger_id,
-            source="dead_letter" if b == 3 else "files" if (a, b) == (2, 2) else "kv",
+            source="files" if source == "kv" and (a, b) == (2, 2) else source,
             script_id=UUID(int=100 + c),
             enabled=a < 3,
             ops=("delete",) if b == 1 and c else (),
@@ -286,6 +301,8 @@ def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change
 
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
+    "publish": History._publish,
+    "topic": History._topic,
     "docs": History._docs,
     "file": History._file,
     "script": History._script,

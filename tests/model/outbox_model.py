@@ -17,6 +17,7 @@ from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionS
 from domain.files import FileCreated, FileDeleted, FileUpdated
 from domain.globs import matches
 from domain.kv import KvDeleted, KvExpired, KvSet
+from domain.pubsub import Published
 from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 
@@ -100,6 +101,8 @@ def _is_match(trigger: Trigger, event: Any) -> bool:
             return trigger.source == "kv" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
         case FileCreated() | FileUpdated() | FileDeleted():
             return trigger.source == "files" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
+        case Published():
+            return trigger.source == "pubsub" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.topic)
         case ExecutionDeadLettered(task=task):
             filters = (trigger.detail.get("source"), trigger.detail.get("trigger_id"), trigger.detail.get("script_id"))
             values = (task.source, str(task.trigger_id), str(task.script_id))

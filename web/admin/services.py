@@ -14,6 +14,7 @@ from runtime.admin.executions import Executions
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
+from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
 from runtime.admin.writing import AdminWriter
 from web.admin.call import AdminCall
@@ -47,6 +48,11 @@ def dead_letters_of(call: AdminCall) -> DeadLetters:
 def kv_of(call: AdminCall) -> KvData:
     """Key-value data."""
     return KvData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
+
+
+def topics_of(call: AdminCall) -> Topics:
+    """Topics."""
+    return Topics(call.core.reader, writer_of(call), call.core.clock)
 
 
 def docs_of(call: AdminCall) -> DocsData:

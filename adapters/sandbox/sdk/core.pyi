@@ -22,6 +22,7 @@ class Event:
     cron: Any
     schedule: Any
     files: Any
+    pubsub: Any
     dead_letter: Any
 
 class Ctx:

@@ -11,11 +11,13 @@ from runtime.admin.trigger_kinds.dead_letter import DeadLetterKind
 from runtime.admin.trigger_kinds.docs import DocsKind
 from runtime.admin.trigger_kinds.files import FilesKind
 from runtime.admin.trigger_kinds.kv import KvKind
+from runtime.admin.trigger_kinds.pubsub import PubsubKind
 
 _KINDS: Final[tuple[TriggerKind, ...]] = (
     KvKind(),
     DocsKind(),
     FilesKind(),
+    PubsubKind(),
     DeadLetterKind(),
     CronKind(),
 )
