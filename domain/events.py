@@ -57,6 +57,12 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: datetime
 
 
+def json_bytes(event: Event | None) -> int:
+    """How many bytes of an event are JSON that is still to be parsed."""
+    values = () if event is None else (getattr(event, name) for name in event.__struct_fields__)
+    return sum(len(bytes(value)) for value in values if isinstance(value, msgspec.Raw))
+
+
 class EventRegistry:
     """The topics that this program knows."""
 

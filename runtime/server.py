@@ -68,13 +68,14 @@ async def serve(dsn: str, settings: Settings, web: Web, prepare: Step, ready: St
                 await ready(platform)
                 await _signalled()
             else:
-                await _serve_http(_server(web.build_app(platform), web, settings.http.trusted_proxies), listening, lambda: ready(platform))
+                await _serve_http(_server(web.build_app(platform), web, settings.http.trusted_proxies), listening, lambda: ready(platform), platform.live.close)
     finally:
         if listening is not None:
             listening.close()
 
 
-async def _serve_http(server: uvicorn.Server, listening: socket.socket, ready: Callable[[], Awaitable[None]]) -> None:
+async def _serve_http(server: uvicorn.Server, listening: socket.socket, ready: Callable[[], Awaitable[None]], stopping: Callable[[], None]) -> None:
+    """`stopping` is called before the server waits for what is under way."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve, [listening])
         try:
@@ -83,6 +84,7 @@ async def _serve_http(server: uvicorn.Server, listening: socket.socket, ready: C
             await ready()
             await _signalled()
         finally:
+            stopping()
             server.should_exit = True
 
 

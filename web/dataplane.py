@@ -5,17 +5,14 @@ It is plain ASGI, not Litestar: there is nothing to declare about routes that ot
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
-from urllib.parse import parse_qsl
 
 import structlog
 from uuid_utils.compat import uuid7
 
 from domain.authz import Capability, Principal, authorize
-from domain.errors import Invalid, Malformed, NotFound, Unauthenticated
+from domain.errors import Malformed, NotFound, Unauthenticated
 from domain.executions import HttpRequest
-from domain.hosts import normalise_host
 from domain.ids import parse_uuid
 from domain.routing import Match
 from projections.control.views import AppView, ScriptView, app_of_script
@@ -25,11 +22,13 @@ from runtime.platform import Platform
 from runtime.records import record_of
 from web.answers import answer_of, problem_reply, send_reply
 from web.front import Receive, Scope, Send
-from web.incoming import headers_for_script, read_body
+from web.incoming import headers_for_script, host_of, query_of, read_body
 from web.problems import translate
 from web.queued import answer_poll, answer_queued
+from web.realtime.asked import PREFIX
+from web.realtime.stream import answer_realtime
 from web.requests import request_id_of
-from web.security import credential_of, header, principal_of
+from web.security import credential_of, principal_of
 
 _EXECUTE: Final = "/api/v1/execute/"
 _POLL: Final = "/api/v1/executions/"
@@ -54,13 +53,15 @@ class DataPlane:
         path = scope["raw_path"].partition(b"?")[0].decode("ascii")
         if path.startswith(_POLL):
             await answer_poll(self._platform, scope, send, path.removeprefix(_POLL))
+        elif path.startswith(PREFIX):
+            await answer_realtime(self._platform, scope, receive, send, path)
         elif path.startswith(_EXECUTE):
             await self._execute(scope, receive, send, path.removeprefix(_EXECUTE))
         else:
             await self._route(scope, receive, send, path)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        host = _host(scope)
+        host = host_of(scope)
         app_id = await self._platform.directory.app_of_host(host)
         if app_id is None:
             raise NotFound("no app answers for this host", code="unknown_host")
@@ -96,7 +97,7 @@ class DataPlane:
             raise missing
         if script.kind != "endpoint":
             raise Malformed("a module cannot be executed", code="not_an_endpoint")
-        request = await self._read(scope, receive, _host(scope), "/", None, attached=credential_of(scope) is not None)
+        request = await self._read(scope, receive, host_of(scope), "/", None, attached=credential_of(scope) is not None)
         await self._run(scope, receive, send, view, script, request, principal, kind="admin")
 
     async def _read(self, scope: Scope, receive: Receive, host: str, path: str, match: Match | None, *, attached: bool) -> HttpRequest:
@@ -106,7 +107,7 @@ class DataPlane:
             host=host,
             path=scope["path"] if match is not None else path,
             headers=headers_for_script(scope, attached=attached),
-            query=_query(scope["query_string"]),
+            query=query_of(scope["query_string"]),
             params={} if match is None else match.params,
             rest=None if match is None else match.rest,
             body=body,
@@ -166,33 +167,3 @@ def _has_gone(receive: Receive) -> bool:
         return gone
     step.close()
     return False
-
-
-def _host(scope: Scope) -> str:
-    value = header(scope, b"host")
-    if value is None:
-        raise Malformed("the request names no host", field="host")
-    return _canonical_host(value)
-
-
-@lru_cache(maxsize=256)
-def _canonical_host(value: str) -> str:
-    try:
-        return normalise_host(value)
-    except Invalid as error:
-        raise Malformed(error.detail, field="host") from error
-
-
-def _query(raw: bytes) -> dict[str, str]:
-    """Of repeated keys the last wins. What is not UTF-8 or holds NUL is refused: nothing behind this could store it."""
-    if not raw:
-        return {}
-    try:
-        text = raw.decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
-    except ValueError:
-        raise Malformed("the query string is not percent-encoded UTF-8, or has more than 1000 fields", field="query") from None
-    query = dict(pairs)
-    if any("\x00" in key or "\x00" in value for key, value in query.items()):
-        raise Malformed("the query string contains NUL", field="query")
-    return query

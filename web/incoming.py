@@ -1,10 +1,14 @@
-"""What of a request reaches a script."""
+"""What of a request the data plane reads."""
 
 from __future__ import annotations
 
-from domain.errors import TooLarge
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+from domain.errors import Invalid, Malformed, TooLarge
+from domain.hosts import normalise_host
 from web.front import Receive, Scope
-from web.security import without_session
+from web.security import header, without_session
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
@@ -42,3 +46,34 @@ def headers_for_script(scope: Scope, *, attached: bool) -> dict[str, str]:
             continue
         headers[name] = value if name not in headers else f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
     return headers
+
+
+def host_of(scope: Scope) -> str:
+    """The canonical host that a request names. Raises Malformed."""
+    value = header(scope, b"host")
+    if value is None:
+        raise Malformed("the request names no host", field="host")
+    return _canonical_host(value)
+
+
+def query_of(raw: bytes) -> dict[str, str]:
+    """Of repeated keys the last wins. What is not UTF-8 or holds NUL is refused: nothing behind this could store it."""
+    if not raw:
+        return {}
+    try:
+        text = raw.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except ValueError:
+        raise Malformed("the query string is not percent-encoded UTF-8, or has more than 1000 fields", field="query") from None
+    query = dict(pairs)
+    if any("\x00" in key or "\x00" in value for key, value in query.items()):
+        raise Malformed("the query string contains NUL", field="query")
+    return query
+
+
+@lru_cache(maxsize=256)
+def _canonical_host(value: str) -> str:
+    try:
+        return normalise_host(value)
+    except Invalid as error:
+        raise Malformed(error.detail, field="host") from error

@@ -22,6 +22,8 @@ MAX_HEADERS: Final = 100
 """Trailers count as headers."""
 MAX_TARGET_BYTES: Final = 8 * 1024
 _PIECE_BYTES: Final = 16 * 1024
+BREAK_OFF: Final = "picloud.break_off"
+"""An extension of ASGI: its `call` is made by an app that does not want to wait for a caller who reads nothing. The connection is closed at once."""
 
 
 class _At(Enum):
@@ -50,10 +52,12 @@ class ProblemProtocol(CorkedProtocol):
     _refused = False
     _deferred: PiCloudError | None = None
     _deadline: asyncio.TimerHandle | None = None
+    _extensions: dict[str, dict[object, object]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
+        self._extensions = {BREAK_OFF: {"call": self._break_connection}}
         self._arm(self.HEAD_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,6 +83,7 @@ class ProblemProtocol(CorkedProtocol):
         """See the base class."""
         self._at = _At.HEAD
         super().on_message_begin()
+        self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:
         """See the base class. Raises UriTooLong."""
@@ -202,6 +207,10 @@ class ProblemProtocol(CorkedProtocol):
         self.cycle.disconnected = True
         self.cycle.message_event.set()
         self._answer(error)
+
+    def _break_connection(self) -> None:
+        self.cycle.disconnected = True
+        self.transport.abort()
 
     def _answer(self, error: PiCloudError) -> None:
         status, headers, body = problem(error)

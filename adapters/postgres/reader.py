@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import asyncpg
 
 from adapters.postgres.connect import LOST, is_servers_fault, unavailable
+from domain.ports import Reader
 
 
 class PgReader:
@@ -18,12 +20,38 @@ class PgReader:
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Mapping[str, Any]]:
         """The rows of a query. Raises Unavailable when the database is away."""
-        try:
+        with _translated():
             # Records are mappings in all but the stub.
             return cast("Sequence[Mapping[str, Any]]", await self._pool.fetch(sql, *args))
-        except LOST as error:
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        """A reader that sees the database as it is now, whatever is committed meanwhile. It holds a connection, so nobody slow may be waited for."""
+        with _translated():
+            async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+                yield _Snapshot(connection)
+
+
+class _Snapshot:
+    """The `Reader` port within one transaction."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Mapping[str, Any]]:
+        """See the port."""
+        with _translated():
+            return cast("Sequence[Mapping[str, Any]]", await self._connection.fetch(sql, *args))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The driver's errors as ours."""
+    try:
+        yield
+    except LOST as error:
+        raise unavailable(error) from error
+    except asyncpg.PostgresError as error:
+        if is_servers_fault(error):
             raise unavailable(error) from error
-        except asyncpg.PostgresError as error:
-            if is_servers_fault(error):
-                raise unavailable(error) from error
-            raise
+        raise

@@ -19,7 +19,20 @@ import msgspec
 from adapters.sandbox.definitions import DYNAMIC, Definition, Selection, parse, roots, select, words_of
 from domain.sandbox import Job, Source
 
-SERVICES: Final = ("kv", "docs")
+SERVICES: Final = (
+    "kv",
+    "docs",
+    "schedule",
+    "uuid",
+    "hmac",
+    "url",
+    "hex",
+    "dead_letters",
+    "http",
+    "secrets",
+    "files",
+    "pubsub",
+)
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""
 
 EXPORTS: Final = (*SERVICES, "log", "abort")

@@ -1,0 +1,269 @@
+"""Every subscriber has exactly what the log has: however slow it is, however often it breaks off, wherever it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from random import Random
+from typing import Any
+
+import anyio
+import anyio.abc
+import msgspec
+import pytest
+
+from domain.docs.events import PutDoc
+from domain.kv import KvSet, SetKey
+from domain.pubsub import Publish, Published
+from domain.topics import Topic, TopicSaved, registry_stream
+from domain.units import Effect
+from runtime.live import channel as window
+from runtime.live.channel import Channel, Key
+from runtime.live.subscription import Access, Subscription
+from runtime.platform import Platform
+from tests.postgres import _database
+from tests.runtime.serving import Served, serving
+from tests.runtime.world import App, eventually, new_app, running
+from tests.sse import subscribe
+
+pytestmark = pytest.mark.anyio
+
+TOPICS = ("a", "b", "ab")
+KEYS = [*(Key("topic", name) for name in TOPICS), Key("kv", "a")]
+_ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
+
+
+async def judge() -> Access:
+    return Access()
+
+
+def raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def some_effect(random: Random) -> Effect:
+    kind = random.randrange(6)
+    if kind == 0:
+        return SetKey(collection=random.choice("ab"), key=random.choice("kl"), value=raw("v" * random.randrange(2000)))
+    if kind == 1:
+        return PutDoc(collection="a", id="d", data=raw({}))
+    return Publish(topic=random.choice(TOPICS), message=raw("m" * random.randrange(3000)))
+
+
+async def write(app: App, random: Random, events: int) -> None:
+    left = events
+    while left:
+        count = min(left, random.randrange(1, 60))
+        await app.append(*(some_effect(random) for _ in range(count)))
+        left -= count
+        await asyncio.sleep(0)
+
+
+async def expected(app: App) -> dict[Key, list[int]]:
+    found: dict[Key, list[int]] = {key: [] for key in KEYS}
+    for recorded in await app.events(Published, KvSet):
+        event = recorded.event
+        key = Key("topic", event.topic) if isinstance(event, Published) else Key("kv", getattr(event, "collection", ""))
+        if key in found:
+            found[key].append(recorded.position)
+    return found
+
+
+class Subscriber:
+    """One that is now and then slow, and breaks off."""
+
+    def __init__(self, key: Key, seed: int) -> None:
+        self.key = key
+        self.random = Random(seed)
+        self.seen: list[int] = []
+        self.after = 0
+
+    async def take(self, data: bytes) -> None:
+        self.seen += map(int, _ID.findall(data))
+        self.after = self.seen[-1] if self.seen else self.after
+        if self.random.random() < 0.2:
+            for _ in range(self.random.randrange(30)):
+                await asyncio.sleep(0)
+
+    async def follow(self, platform: Platform, app: App) -> None:
+        """Follow for ever, from the start, breaking off at random."""
+        while True:
+            subscription = await platform.live.subscribe(app.id, self.key, judge, self.after)
+            try:
+                with anyio.move_on_after(self.random.choice([0.01, 0.2, 5])):
+                    await subscription.deliver(self.take)
+            finally:
+                platform.live.leave(subscription)
+
+
+@pytest.mark.parametrize("subscribers", [2000])
+async def test_thousands_of_slow_and_fickle_subscribers(server_dsn: str, template: str, subscribers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "WINDOW_FRAMES", 20)
+    monkeypatch.setattr(window, "WINDOW_BYTES", 20_000)
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        everybody = [Subscriber(KEYS[number % len(KEYS)], number) for number in range(subscribers)]
+        async with anyio.create_task_group() as tasks:
+            for each in everybody:
+                tasks.start_soon(each.follow, platform, app)
+            await write(app, Random(1), 1500)
+            wanted = await expected(app)
+
+            async def missing() -> int:
+                return sum(len(each.seen) < len(wanted[each.key]) for each in everybody)
+
+            await eventually(missing, lambda found: found == 0, within_s=90)
+            tasks.cancel_scope.cancel()
+        assert all(each.seen == wanted[each.key] for each in everybody)
+        assert platform.metrics.registry.get_sample_value("picloud_live_fallbacks_total")
+        platform.live.forget(app.id)
+
+
+async def test_a_slow_subscriber_makes_nobody_wait_and_rejoins(server_dsn: str, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "WINDOW_FRAMES", 5)
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        go_on = anyio.Event()
+        quick, slow = Subscriber(KEYS[0], 0), Subscriber(KEYS[0], 0)
+
+        async def take_slowly(data: bytes) -> None:
+            slow.seen += map(int, _ID.findall(data))
+            await go_on.wait()
+
+        opened = [await platform.live.subscribe(app.id, KEYS[0], judge, None) for _ in range(2)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(opened[0].deliver, partial(_note, quick))
+            tasks.start_soon(opened[1].deliver, take_slowly)
+            for number in range(200):
+                await app.append(Publish(topic="a", message=raw(number)))
+            positions = (await expected(app))[KEYS[0]]
+            await _until(lambda: quick.seen == positions)
+            assert len(slow.seen) < len(positions)
+            go_on.set()
+            await _until(lambda: slow.seen == positions)
+            await app.append(Publish(topic="a", message=raw("live again")))
+            await _until(lambda: len(slow.seen) == len(quick.seen) == 201)
+            assert opened[1].after >= opened[1].channel.floor
+            assert platform.metrics.registry.get_sample_value("picloud_live_fallbacks_total")
+            tasks.cancel_scope.cancel()
+
+
+async def _note(subscriber: Subscriber, data: bytes) -> None:
+    subscriber.seen += map(int, _ID.findall(data))
+
+
+async def _until(holds: Any, within_s: float = 20) -> None:
+    async def look() -> bool:
+        return bool(holds())
+
+    await eventually(look, within_s=within_s)
+
+
+async def test_one_that_takes_nothing_is_broken_off_at_the_second_heartbeat(server_dsn: str, template: str) -> None:
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        subscription = await platform.live.subscribe(app.id, KEYS[0], judge, None)
+        with anyio.CancelScope() as scope:
+            subscription.on_break(scope.cancel)
+            await app.append(Publish(topic="a", message=raw(1)))
+
+            async def never(data: bytes) -> None:
+                del data
+                subscription.beat()
+                asyncio.get_running_loop().call_soon(subscription.beat)
+                await anyio.sleep_forever()
+
+            await subscription.deliver(never)
+        assert subscription.is_stalled
+        platform.live.leave(subscription)
+
+
+def test_a_window_always_has_its_newest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "WINDOW_BYTES", 10)
+    one = Channel(KEYS[0], 0)
+    for position in range(1, 6):
+        one.push(position, b"x" * 100)
+    assert one.floor == 4
+    chunk = one.take(4)
+    assert chunk is not None
+    assert (chunk.last, chunk.frames) == (5, 1)
+    assert one.take(5) is None
+    assert one.frames_after(0) == 1
+
+
+class Servers:
+    """Where subscribers go: servers that come and go."""
+
+    def __init__(self) -> None:
+        self.running: list[Served] = []
+
+    @asynccontextmanager
+    async def another(self, dsn: str) -> AsyncIterator[Served]:
+        """One more server on the same database, ended as `picloud serve` ends one."""
+        async with serving(dsn) as served:
+            self.running.append(served)
+            try:
+                yield served
+            finally:
+                self.running.remove(served)
+                served.platform.live.close()
+
+
+async def stay_subscribed(servers: Servers, host: str, subscriber: Subscriber) -> None:
+    """Follow one server after another; hang up at random."""
+    while True:
+        if not servers.running:
+            await anyio.sleep(0.01)
+            continue
+        served = subscriber.random.choice(servers.running)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(2):  # a listener that has just stopped may still take a connection, and never answer it
+                stream = await subscribe(served.url, host, "/realtime/topics/a", last_event_id=str(subscriber.after))
+            try:
+                with anyio.move_on_after(subscriber.random.choice([0.05, 0.5, 10])):
+                    if stream.status != 200:  # it is about to stop
+                        await anyio.sleep(0.01)
+                        continue
+                    async for event in stream.events():
+                        if event.name != "end":
+                            assert event.id is not None
+                            subscriber.seen.append(event.id)
+                            subscriber.after = event.id
+            finally:
+                stream.close()
+
+
+async def test_subscribers_survive_restarted_servers(server_dsn: str, template: str) -> None:
+    servers, random = Servers(), Random(3)
+    subscribers = [Subscriber(KEYS[0], number) for number in range(60)]
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, anyio.create_task_group() as tasks:
+        async with servers.another(dsn) as first:
+            app = await new_app(first.platform)
+            topic = Topic(kind="topic", name="a", external_subscribable=True, auth_mode="public")
+            await app.put((registry_stream("topic", "a"), TopicSaved(topic=topic)))
+            for subscriber in subscribers:
+                tasks.start_soon(stay_subscribed, servers, app.host, subscriber)
+            await write(app, random, 400)
+        async with servers.another(dsn) as second, servers.another(dsn):
+            app = App(second.platform, app.id)
+            await write(app, random, 400)
+            wanted = (await expected(app))[KEYS[0]]
+            await _until(lambda: all(len(subscriber.seen) >= len(wanted) for subscriber in subscribers), within_s=60)
+            tasks.cancel_scope.cancel()
+    assert all(subscriber.seen == wanted for subscriber in subscribers)
+
+
+async def test_feeds_end_when_nobody_follows(server_dsn: str, template: str) -> None:
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        subscription: Subscription = await platform.live.subscribe(app.id, KEYS[0], judge, None)
+        assert not subscription.feed.is_idle
+        platform.live.leave(subscription)
+        assert subscription.feed.is_idle
+        platform.live.forget(app.id)
+        again = await platform.live.subscribe(app.id, KEYS[0], judge, None)
+        assert again.feed is not subscription.feed
+        platform.live.leave(again)
