@@ -10,6 +10,7 @@ import secrets
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -64,6 +65,9 @@ class _Host:
 
     def is_slow(self, name: str) -> bool:
         return False
+
+    def parked(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def answer_now(self, call: Call) -> object:
         if not self._remembered:

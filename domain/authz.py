@@ -73,6 +73,8 @@ class Capability(StrEnum):
     FILES_WRITE = "files.write"
     PUBSUB_PUBLISH = "pubsub.publish"
     HTTP_CALL = "http.call"
+    SECRETS_READ = "secrets.read"
+    SECRETS_MANAGE = "secrets.manage"
     EVENTS_READ = "events.read"
     EXECUTIONS_READ = "executions.read"
     USERS_MANAGE = "users.manage"
@@ -100,6 +102,7 @@ RULES: Final[Mapping[Capability, Rule]] = {
     Capability.KV_READ: Rule("viewer", "script:read"),
     Capability.DOCS_READ: Rule("viewer", "script:read"),
     Capability.FILES_READ: Rule("viewer", "script:read"),
+    Capability.SECRETS_READ: Rule("viewer", "script:read"),  # within scripts; nobody else is ever shown one
     Capability.EVENTS_READ: Rule("viewer", "log:read"),
     Capability.EXECUTIONS_READ: Rule("viewer", "log:read"),
     Capability.SCRIPTS_WRITE: Rule("editor", "script:write"),
@@ -113,6 +116,7 @@ RULES: Final[Mapping[Capability, Rule]] = {
     Capability.TRIGGERS_MANAGE: Rule("app_admin", "app:admin"),
     Capability.DEAD_LETTERS_MANAGE: Rule("app_admin", "app:admin"),
     Capability.TOPICS_MANAGE: Rule("app_admin", "app:admin"),
+    Capability.SECRETS_MANAGE: Rule("app_admin", "app:admin"),
     Capability.MEMBERS_MANAGE: Rule("app_admin", "app:admin"),
     Capability.APPS_MANAGE: Rule("app_admin", "app:admin"),
     Capability.DOMAINS_MANAGE: Rule("app_admin", "domain:manage"),

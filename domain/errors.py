@@ -122,6 +122,12 @@ class Unavailable(Throttled):
     CODE = "unavailable"
 
 
+class Damaged(PiCloudError):
+    """Stored bytes are lost, or are no longer those that were saved."""
+
+    CODE = "damaged"
+
+
 class OutcomeUnknown(PiCloudError):
     """The connection was lost during COMMIT and the outcome could not be looked up in time."""
 

@@ -21,7 +21,7 @@ from domain.sandbox import Reply, ScriptError
 MAX_DEPTH: Final = 8
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
-TaskSource = Literal["http", "kv", "docs", "files", "pubsub", "cron", "dead_letter"]
+TaskSource = Literal["http", "kv", "docs", "files", "pubsub", "cron", "schedule", "dead_letter"]
 SkipReason = Literal["depth", "script_deleted", "trigger_disabled", "trigger_deleted", "registrant_inactive", "app_closed", "not_an_endpoint"]
 FailReason = Literal["raised", "invalid", "timed_out", "budget", "crashed", "worker_lost", "contention", "refused"]
 

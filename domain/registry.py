@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, dead_letters, docs, executions, kv, names, pubsub, retention, routes, scripts, topics, triggers, users
+from domain import apps, cron, dead_letters, docs, executions, files, kv, names, pubsub, retention, routes, schedule, scripts, secrets, topics, triggers, users
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -12,6 +12,8 @@ from domain.judge import Rules
 AGGREGATES: Final[tuple[Aggregate, ...]] = (
     kv.AGGREGATE,
     docs.AGGREGATE,
+    secrets.AGGREGATE,
+    files.AGGREGATE,
     pubsub.AGGREGATE,
     *topics.AGGREGATES,
     *names.AGGREGATES,
@@ -20,7 +22,9 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,
+    *cron.AGGREGATES,
     *executions.AGGREGATES,
+    *schedule.AGGREGATES,
     *dead_letters.AGGREGATES,
     *retention.AGGREGATES,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
@@ -64,6 +65,10 @@ class Host(Protocol):
 
     def is_slow(self, name: str) -> bool:
         """Whether this call may wait long (outbound HTTP): the run is then parked, its worker and thread given back while it waits."""
+        ...
+
+    def parked(self) -> AbstractAsyncContextManager[None]:
+        """Entered while a run is parked, so that others can be run in its place."""
         ...
 
     def answer_now(self, call: Call) -> Any:

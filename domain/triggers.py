@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -33,10 +34,11 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TriggerSaved(Event, frozen=True, kw_only=True):
-    """A trigger is like this from here on."""
+    """A trigger is like this from here on. `next_due_at`: when it is due next, if time sets it off and it is enabled."""
 
     TOPIC = "triggers.TriggerSaved"
     trigger: Trigger
+    next_due_at: datetime | None = None
 
 
 class TriggerDeleted(Event, frozen=True, kw_only=True):

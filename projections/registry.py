@@ -7,14 +7,18 @@ from typing import Final
 from projections.base import Projection
 from projections.control import Apps, Routes, Scripts, Users
 from projections.docs import Documents
+from projections.files import Files
 from projections.kv import KvEntries
 from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
+from projections.schedules import Schedules
+from projections.secrets import SecretNames
 from projections.topics import Topics
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
     KvEntries(),
     Documents(),
+    Files(),
     Outbox(),
     Executions(),
     DeadLetters(),
@@ -22,5 +26,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Routes(),
     Apps(),
     Users(),
+    Schedules(),
+    SecretNames(),
     Topics(),
 )

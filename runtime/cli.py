@@ -1,6 +1,6 @@
 """The command `picloud`.
 
-Serve, rebuild, verify. Settings come from the environment; the flags of `serve` stand for the variables that people change by hand.
+Serve, rebuild, verify, rotate secrets. Settings come from the environment; the flags of `serve` stand for the variables that people change by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runtime.logging import configure_logging
 from runtime.server import Web, serve
 from runtime.settings import Settings, load_settings, settings_help
 from runtime.supervisor import supervise
-from runtime.upkeep import rebuild, verify
+from runtime.upkeep import rebuild, rotate_secrets, verify
 from runtime.welcome import Welcome
 
 T = TypeVar("T")
@@ -51,11 +51,12 @@ def _run(arguments: argparse.Namespace, web: Web) -> int:
     configure_logging(settings.log)
     if arguments.command == "serve":
         return _serve(settings, web, flags)
-    command = rebuild if arguments.command == "rebuild" else verify
     if settings.pg.url is None and not settings.data_dir.is_dir():
         raise Invalid(f"PICLOUD_DATA_DIR: there is no instance in {settings.data_dir}", field="PICLOUD_DATA_DIR")
     with _database(settings) as dsn:
-        return _anyio(command, dsn, arguments.names)
+        if arguments.command == "secrets":
+            return _anyio(rotate_secrets, dsn, settings)
+        return _anyio(rebuild if arguments.command == "rebuild" else verify, dsn, arguments.names)
 
 
 def _known(error: BaseException) -> PiCloudError | None:
@@ -101,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("names", nargs="*", metavar="NAME", help="projections; all when none is named")
         command.add_argument("--data-dir", metavar="DATA-DIR", help="the same as PICLOUD_DATA_DIR")
+    keeping = commands.add_parser("secrets", help="encrypt all secrets with the current key")
+    keeping.add_argument("action", choices=["rotate"])
+    keeping.add_argument("--data-dir", metavar="DATA-DIR", help="the same as PICLOUD_DATA_DIR")
     return parser
 
 

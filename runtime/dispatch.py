@@ -16,6 +16,7 @@ from domain.events import Event, Metadata, Recorded, json_bytes
 from domain.executions import MAX_DEPTH, ExecutionDeadLettered, HttpRequest, HttpRequestAccepted, SkipReason
 from domain.ports import Appender
 from domain.sandbox import RunResult, ScriptError
+from domain.schedule import ExecutionScheduled
 from domain.scripts import Ceiling
 from domain.triggers import Trigger
 from domain.units import Change, Unit
@@ -24,7 +25,7 @@ from projections.outbox.claims import Claim
 from runtime.directory import Directory
 from runtime.executor import Executor, Invocation, Outcome
 from runtime.offloop import off_loop
-from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_trigger
+from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_scheduled, terms_of_trigger
 from runtime.sdk import EVENTS
 
 PrincipalOf = Callable[[str], Awaitable[Principal | None]]
@@ -209,8 +210,13 @@ def _draw() -> float:
 
 
 def _depth(work: Work) -> int:
-    """Requests begin a chain; whatever a trigger runs is one deeper than what caused it. A replay keeps its depth, because its cause is the same."""
-    return work.cause.metadata.depth + (0 if work.claim.task.trigger_id is None else 1)
+    """Requests begin a chain; whatever a trigger runs or a script has scheduled is one deeper than what caused it.
+
+    A replay keeps its depth, because its cause is the same.
+    """
+    cause = work.cause
+    is_caused = work.claim.task.trigger_id is not None or (isinstance(cause.event, ExecutionScheduled) and cause.metadata.execution_id is not None)
+    return cause.metadata.depth + (1 if is_caused else 0)
 
 
 def _skip_reason(work: Work, script: ScriptView | None, depth: int, principal: Principal | None) -> SkipReason | None:
@@ -229,6 +235,8 @@ def _skip_reason(work: Work, script: ScriptView | None, depth: int, principal: P
 def _terms(work: Work) -> Terms:
     if isinstance(work.cause.event, HttpRequestAccepted):
         return terms_of_request(work.cause.event)
+    if isinstance(work.cause.event, ExecutionScheduled):
+        return terms_of_scheduled(work.cause.event)
     if work.trigger is None:
         msg = f"execution {work.claim.task.execution_id} has neither a request nor a trigger"
         raise LookupError(msg)

@@ -1,6 +1,7 @@
 """One execution is one unit of work: run, collect, commit together with the outcome; when something it has read has changed meanwhile, run again.
 
-A re-run is unseen by the script's author: same execution id, seed and versions, a new clock. Re-runs are bounded by the script's time limit over all of them.
+A re-run is unseen by the script's author: same execution id, seed, versions and answers of the outside world, a new clock. Re-runs
+are bounded by the script's time limit over all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
 from domain.clock import Clock
-from domain.errors import Invalid, Overloaded, PiCloudError, VersionConflict
+from domain.errors import Invalid, VersionConflict
 from domain.events import Metadata, Recorded
 from domain.modules import resolve
 from domain.ports import Appender, CheckReads, Reader, Recall
@@ -29,15 +30,19 @@ from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
 from runtime.contention import HotStreams, StreamHot
 from runtime.host import Answer, EffectRefused, RunHost
+from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
+from runtime.outside import Outside
+from runtime.redaction import Revealed
+from runtime.results import contention, failed, refused, storable
+from runtime.seat import Seat
 from runtime.seeds import Seeds
-from runtime.services import Access
+from runtime.services import Access, Resources
 from runtime.shares import Shares
+from runtime.staging import Staging
 
 SDK_VERSION: Final = "1"
 _MIN_RERUN_S: Final = 0.01
 _MODULE_SETS_KEPT: Final = 512
-_MAX_MESSAGE_CHARS: Final = 4096
-_MAX_HEADER_CHARS: Final = 32 * 1024
 _BY_ITS_READS: Final = frozenset({"returned", "aborted", "raised"})
 """Endings that what was read may have decided; the others (time, memory, a crash) stand whatever was read."""
 
@@ -66,7 +71,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an execution ended.
 
-    As its last run did, or in `contention`. `events` are what was committed, `journal` what an exact replay of the last run needs.
+    As its last run did, or in `contention`. `events` are what was committed, `journal` what an exact replay of the last run needs, with
+    the secrets in it that `revealed` knows.
     """
 
     ending: Ending
@@ -78,6 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     clock: datetime
     journal: tuple[Answer, ...]
+    revealed: Revealed
 
 
 OutcomeChanges = Callable[[RunResult, datetime, float], Sequence[Change]]
@@ -101,7 +108,18 @@ async def anyway() -> None:
 class Executor:
     """Runs invocations, `seats` of them at once."""
 
-    def __init__(self, log: Appender, reader: Reader, recall: Recall, check_reads: CheckReads, sandbox: Sandbox, clock: Clock, *, seats: int) -> None:
+    def __init__(
+        self,
+        log: Appender,
+        reader: Reader,
+        recall: Recall,
+        check_reads: CheckReads,
+        sandbox: Sandbox,
+        clock: Clock,
+        *,
+        seats: int,
+        resources: Resources | None = None,
+    ) -> None:
         self.log = log
         self.recall = recall
         self.check_reads = check_reads
@@ -111,6 +129,7 @@ class Executor:
         self.hot = HotStreams()
         self.shares = Shares(seats)
         self.seeds = Seeds()
+        self.resources = resources or Resources()
         self._modules: dict[tuple[UUID, int, tuple[tuple[str, int], ...]], tuple[Source, ...]] = {}
 
     async def execute(self, call: Invocation, outcome: OutcomeChanges = no_outcome, fence: Fence | None = None, seated: Seated = anyway) -> Outcome:
@@ -157,8 +176,10 @@ class _Execution:
         self._on_seated = seated
         self._started_at = executor.clock()
         self._began = time.perf_counter()
-        self._idle_s = 0.0
+        self._seat = Seat(executor.shares, call.view.app_id, queued=fence is not None, patience_s=call.timeout_s)
         self._seed = executor.seeds.next()
+        self._outside = Outside()
+        self._revealed = Revealed()
         self._queues = executor.hot.likely(call.script.id)
         self._held: frozenset[str] = frozenset()
         self._reruns = 0
@@ -177,23 +198,23 @@ class _Execution:
                 self._requeue(stream)
             self._reruns += 1
             if self._left_s() < _MIN_RERUN_S:
-                return await self._end(_contention())
+                return await self._end(contention())
 
     async def _attempt(self) -> Outcome:
         """One run and its commit, while holding the queues that it was found to need. Raises StreamHot or VersionConflict: it is to be run again."""
         if not self._queues:
             return await self._run_and_commit()
         async with self._in_turn() as is_turn:
-            return await self._run_and_commit() if is_turn else await self._end(_contention())
+            return await self._run_and_commit() if is_turn else await self._end(contention())
 
     async def _run_and_commit(self) -> Outcome:
         run = await self._run()
         if run.result.ending == "timed_out" and self._reruns:
-            return await self._end(_contention())  # the time went into the runs before
+            return await self._end(contention())  # the time went into the runs before
         try:
             return await self._commit(run)
         except Invalid as error:
-            return await self._end(_refused(run.result, error))
+            return await self._end(refused(run.result, error))
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[bool]:
@@ -218,7 +239,7 @@ class _Execution:
 
     def _left_s(self) -> float:
         """What is left of the time limit over all runs; waiting for a seat does not count."""
-        return self._call.timeout_s - (time.perf_counter() - self._began - self._idle_s)
+        return self._call.timeout_s - (time.perf_counter() - self._began - self._seat.idle_s)
 
     def _about_to_read(self, stream: str) -> None:
         """Raise StreamHot when others queue for a stream that this run does not hold."""
@@ -227,19 +248,32 @@ class _Execution:
 
     async def _run(self) -> _Run:
         call, executor = self._call, self._executor
-        now = executor.clock()
+        now, blobs = executor.clock(), executor.resources.blobs
         # Who has lost because of what was remembered would lose again: a re-run reads.
         remembered = None if self._reruns else partial(executor.recall, call.view.app_id)
+        self._outside.begin()
         access = Access(
-            reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=now, about_to_read=self._about_to_read, remembered=remembered
+            reader=executor.reader,
+            app_id=call.view.app_id,
+            principal=call.principal,
+            now=now,
+            execution_id=call.execution_id,
+            scripts=call.view.scripts,
+            script_id=call.script.id,
+            resources=executor.resources,
+            outside=self._outside,
+            revealed=self._revealed,
+            about_to_read=self._about_to_read,
+            remembered=remembered,
+            files=None if blobs is None else Staging(blobs, call.script.limits.memory_mib),
         )
-        host = RunHost(access)
+        host = RunHost(access, self._seat.left)
         try:
             modules = await executor.modules_of(call.view, call.script)
         except Invalid as error:
             result = RunResult(ending="invalid", error=ScriptError(type="ImportError", message=error.detail))
             return _Run(result, (), access, host)
-        await self._take_seat()
+        await self._seat.take()
         try:
             await self._on_seated()
             job = Job(
@@ -252,33 +286,19 @@ class _Execution:
                 timeout_s=max(self._left_s(), _MIN_RERUN_S),
                 limits=call.script.limits,
             )
-            result = _storable(await executor.sandbox.run(job, host))
+            result = storable(await executor.sandbox.run(job, host))
         finally:
-            executor.shares.leave(call.view.app_id, queued=self._fence is not None)
+            self._seat.leave()
         if result.ending != "returned":
             return _Run(result, (), access, host)
         try:
             return _Run(result, await host.changes(result.effects), access, host)
         except EffectRefused as refusal:
-            return _Run(_failed(result, refusal.error), (), access, host)
-
-    async def _take_seat(self) -> None:
-        """Take a seat in the sandbox. Raises Overloaded for a caller who has waited, over all runs, as long as the script may run.
-
-        Who has a seat has a worker and a thread, too: there are as many of each, so there is nothing more to wait for.
-        """
-        shares, app_id, queued = self._executor.shares, self._call.view.app_id, self._fence is not None
-        if shares.take_now(app_id, queued=queued):
-            return
-        asked = time.perf_counter()
-        with anyio.CancelScope(deadline=float("inf") if queued else anyio.current_time() + self._call.timeout_s - self._idle_s) as waiting:
-            await shares.take(app_id, queued=queued)
-        self._idle_s += time.perf_counter() - asked
-        if waiting.cancelled_caught:
-            raise Overloaded("no sandbox was free within the script's time limit", retry_after_s=1.0)
+            return _Run(failed(result, refusal.error), (), access, host)
 
     async def _commit(self, run: _Run) -> Outcome:
         call, executor = self._call, self._executor
+        run = await self._redacted(run)
         duration_s = time.perf_counter() - self._began
         changes = (*run.changes, *self._outcome(run.result, self._started_at, duration_s))
         reads = run.access.read_set()
@@ -294,10 +314,25 @@ class _Execution:
         executor.hot.ran(call.view.app_id, call.script.id, _touched(reads, run.changes))
         return self._ended(run, events, duration_s)
 
+    async def _redacted(self, run: _Run) -> _Run:
+        """The run without the secrets that it has read: nothing that is kept of it has seen them."""
+        if not self._revealed:
+            return run
+        size = weigh([(line.message, line.data) for line in run.result.logs], MAX_ON_LOOP_BYTES)
+        result = await off_loop(size, lambda: self._revealed.result(run.result, with_reply=self._fence is not None))
+        return msgspec.structs.replace(run, result=result)
+
     async def _end(self, result: RunResult) -> Outcome:
         """End without effects."""
         call, executor = self._call, self._executor
-        access = Access(reader=executor.reader, app_id=call.view.app_id, principal=call.principal, now=executor.clock())
+        access = Access(
+            reader=executor.reader,
+            app_id=call.view.app_id,
+            principal=call.principal,
+            now=executor.clock(),
+            execution_id=call.execution_id,
+            script_id=call.script.id,
+        )
         return await self._commit(_Run(result, (), access, RunHost(access)))
 
     def _ended(self, run: _Run, events: tuple[Recorded, ...], duration_s: float) -> Outcome:
@@ -311,6 +346,7 @@ class _Execution:
             seed=self._seed,
             clock=run.access.now,
             journal=tuple(run.host.journal),
+            revealed=self._revealed,
         )
 
 
@@ -345,30 +381,3 @@ def _metadata(call: Invocation) -> Metadata:
         script_id=call.script.id,
         script_version=call.script.version,
     )
-
-
-def _contention() -> RunResult:
-    message = "the execution lost to concurrent writers until its time was up"
-    return RunResult(ending="contention", error=ScriptError(type="Contention", message=message))
-
-
-def _storable(result: RunResult) -> RunResult:
-    """A script's error ends up in events, records and read models, some of which take no NUL; its headers in an answer that must have an end."""
-    error, reply = result.error, result.reply
-    if reply is not None and sum(len(name) + len(value) for name, value in reply.headers.items()) > _MAX_HEADER_CHARS:
-        return _failed(result, ScriptError(type="BudgetExceeded", message=f"the answer's headers are longer than {_MAX_HEADER_CHARS} bytes"))
-    if error is None or ("\x00" not in error.message and len(error.message) <= _MAX_MESSAGE_CHARS):
-        return result
-    message = error.message[:_MAX_MESSAGE_CHARS].replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return msgspec.structs.replace(result, error=msgspec.structs.replace(error, message=message))
-
-
-def _failed(result: RunResult, error: ScriptError) -> RunResult:
-    ending: Ending = "budget" if error.type == "BudgetExceeded" else "raised"
-    return msgspec.structs.replace(result, ending=ending, reply=None, effects=(), error=error)
-
-
-def _refused(result: RunResult, error: PiCloudError) -> RunResult:
-    """The log has refused the effects (an increment of something that is no number, too much at once)."""
-    kind = "BudgetExceeded" if error.code == "unit_too_large" else "ValueError"
-    return _failed(result, ScriptError(type=kind, message=error.detail))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import msgspec
@@ -11,13 +11,15 @@ import msgspec
 from domain.errors import Invalid
 from domain.sandbox import LATER, Call, RawEffect, ScriptError
 from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Change, Read
-from runtime.offloop import off_loop, weigh
-from runtime.sdk import CALLS, CONFIDENTIAL, EFFECTS, NOW, SLOW
+from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
+from runtime.outside import MAX_KEPT_BYTES, Kept
+from runtime.sdk import CALLS, CONFIDENTIAL, EFFECTS, NOW, OUTSIDE, SLOW
 from runtime.services import Access
 
 MAX_JOURNAL_BYTES: Final = 256 * 1024
 _SCRIPT_ERRORS: Final[tuple[type[Exception], ...]] = (KeyError, PermissionError, TypeError, ValueError, RuntimeError)
 """What a script may catch; the first that an error is an instance of is what the script gets."""
+_ANSWERS: Final[tuple[type[Exception], ...]] = (*_SCRIPT_ERRORS, ArithmeticError, Invalid)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -32,8 +34,9 @@ class Answer(msgspec.Struct, frozen=True):
 class RunHost:
     """Implements `domain.sandbox.Host` on the registered services. `journal` has all answers, or none once they were more than is kept."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, parked: Callable[[], AbstractAsyncContextManager[None]] = nullcontext) -> None:
         self._access = access
+        self.parked = parked  # see `Host.parked`
         self._journal_bytes = 0
         self._calls = 0
         self.journal: list[Answer] = []
@@ -47,14 +50,17 @@ class RunHost:
         return bool(reads) and (self._access.recalled or (self._calls > 1 and len(reads) > 1))
 
     def answer_now(self, call: Call) -> Any:
-        """See `Host.answer_now`."""
+        """See `Host.answer_now`. What the outside world has answered to this execution already is at hand."""
+        kept = self._access.outside.again(call) if call.name in OUTSIDE else None
+        if kept is not None:
+            return self._given_again(kept)
         answer = NOW.get(call.name)
         if answer is None:
             return LATER
         with self._raising(call):
             value = _invoke(answer, self._access, call)
         if value is not LATER:
-            self._answered(call, value)
+            self._answered(call, value, 0 if call.name not in OUTSIDE else weigh((call.args, value), MAX_KEPT_BYTES))
         return value
 
     async def call(self, call: Call) -> Any:
@@ -64,7 +70,7 @@ class RunHost:
             raise RuntimeError(f"there is no host call {call.name[:80]!r}")
         with self._raising(call):
             value = await _invoke(handler, self._access, call)
-        self._answered(call, value)
+        self._answered(call, value, 0 if call.name not in OUTSIDE else await _weight((call.args, value)))
         return value
 
     async def changes(self, effects: Sequence[RawEffect]) -> tuple[Change, ...]:
@@ -91,21 +97,28 @@ class RunHost:
         """Errors of a call as the script sees them; they are answers, too."""
         try:
             yield
-        except _SCRIPT_ERRORS as error:
-            raised = _plain(error)
-            self._calls += 1
+        except _ANSWERS as error:
+            raised = _seen(call, error)
+            if call.name in OUTSIDE:
+                self._access.outside.keep(Kept(call, error=raised), weigh((call.args, str(raised)), MAX_ON_LOOP_BYTES))
             self._note(Answer(call.name, call.args, error=repr(raised)))
             raise raised from error
-        except ArithmeticError as error:
-            raise ValueError(f"{call.name}: {error}") from error
-        except Invalid as error:
-            raise ValueError(error.detail) from error
 
-    def _answered(self, call: Call, value: Any) -> None:
-        self._calls += 1
+    def _answered(self, call: Call, value: Any, size: int) -> None:
+        if call.name in OUTSIDE:
+            self._access.outside.keep(Kept(call, value), size)
         self._note(Answer(call.name, call.args, None if call.name in CONFIDENTIAL else value))
 
+    def _given_again(self, kept: Kept) -> Any:
+        """Answer as in the run before."""
+        error = None if kept.error is None else repr(kept.error)
+        self._note(Answer(kept.call.name, kept.call.args, kept.value, error))
+        if kept.error is not None:
+            raise kept.error
+        return kept.value
+
     def _note(self, answer: Answer) -> None:
+        self._calls += 1
         if self._journal_bytes > MAX_JOURNAL_BYTES:
             return
         self._journal_bytes += weigh((answer.args, answer.value), MAX_JOURNAL_BYTES)
@@ -130,6 +143,17 @@ def _invoke(handler: Any, access: Access, call: Call) -> Any:
             raise  # from within
         # A forged call with too few or too many arguments; a real one never has.
         raise TypeError(f"{call.name}: wrong number of arguments") from error
+
+
+async def _weight(value: Any) -> int:
+    return await off_loop(weigh(value, MAX_ON_LOOP_BYTES), lambda: weigh(value, MAX_KEPT_BYTES))
+
+
+def _seen(call: Call, error: Exception) -> Exception:
+    """An error as the script gets it."""
+    if isinstance(error, Invalid):
+        return ValueError(error.detail)
+    return ValueError(f"{call.name}: {error}") if isinstance(error, ArithmeticError) else _plain(error)
 
 
 def _plain(error: Exception) -> Exception:

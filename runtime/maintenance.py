@@ -107,17 +107,22 @@ def retention_job(maintenance: Maintenance) -> tuple[Job, float]:
     return maintenance.retain, _RETENTION_EVERY_S
 
 
-async def _alone(pool: asyncpg.Pool, name: str, job: Job) -> None:
-    """Do a job unless another process is doing it. The lock ends with its session, so a dead process holds nothing up."""
+async def alone(pool: asyncpg.Pool, name: str, job: Job) -> bool:
+    """Do a job unless another process is doing it; says whether it did. The lock ends with its session, so a dead process holds nothing up."""
     key = crc32(name.encode())
+    async with pool.acquire() as connection:
+        if not await connection.fetchval(_SQL["try_lock"], key):
+            return False
+        try:
+            await job()
+        finally:
+            await connection.execute(_SQL["unlock"], key)
+    return True
+
+
+async def _alone(pool: asyncpg.Pool, name: str, job: Job) -> None:
     try:
-        async with pool.acquire() as connection:
-            if not await connection.fetchval(_SQL["try_lock"], key):
-                return
-            try:
-                await job()
-            finally:
-                await connection.execute(_SQL["unlock"], key)
+        await alone(pool, name, job)
     except (PiCloudError, asyncpg.PostgresError, *LOST) as error:
         log.warning("job_failed", job=name, error=str(error))
     except Exception:

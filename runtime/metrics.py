@@ -38,6 +38,7 @@ class Metrics:
         self._log_metrics()
         self._execution_metrics()
         self._http_metrics()
+        self._outbound_metrics()
         self._outbox_metrics()
 
     def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
@@ -74,6 +75,15 @@ class Metrics:
         self._responses_of(plane, status_class).inc()
         self._response_s_of(plane).observe(seconds)
 
+    def called_out(self, outcome: str, seconds: float) -> None:
+        """One outbound call of a script has ended. The outcome is a `domain.outbound.CallOutcome`, or `cancelled`."""
+        self._calls_of(outcome).inc()
+        self._call_s.observe(seconds)
+
+    def blob_fault(self, fault: str) -> None:
+        """A blob that was to be read is `missing` or `damaged`."""
+        self._blob_faults.labels(fault).inc()
+
     def watch(self, *, sandbox_workers: Callable[[], float] | None = None, gate_in_use: Callable[[], float] | None = None) -> None:
         """Ask these at each scrape."""
         if sandbox_workers is not None:
@@ -101,6 +111,7 @@ class Metrics:
 
     def _log_metrics(self) -> None:
         self._commits = Counter("picloud_log_commits", "Batches committed to the log.", registry=self.registry)
+        self._blob_faults = Counter("picloud_blob_faults", "Reads of files whose stored bytes are missing or damaged.", ["fault"], registry=self.registry)
         self._events = Counter("picloud_log_events", "Events committed to the log.", registry=self.registry)
         self._batch_units = Histogram("picloud_log_batch_units", "Units in a committed batch.", buckets=_SIZES, registry=self.registry)
         append_s = Histogram("picloud_log_append_seconds", "From a unit's offer to its verdict.", ["verdict"], buckets=_FAST_S, registry=self.registry)
@@ -124,6 +135,11 @@ class Metrics:
         self._responses_of = cache(responses.labels)
         response_s = Histogram("picloud_http_request_seconds", "Duration of HTTP requests.", ["plane"], buckets=_RUN_S, registry=self.registry)
         self._response_s_of = cache(response_s.labels)
+
+    def _outbound_metrics(self) -> None:
+        calls = Counter("picloud_outbound_calls", "HTTP calls of scripts.", ["outcome"], registry=self.registry)
+        self._calls_of = cache(calls.labels)
+        self._call_s = Histogram("picloud_outbound_call_seconds", "Duration of HTTP calls of scripts.", buckets=_RUN_S, registry=self.registry)
 
     def _outbox_metrics(self) -> None:
         self._database_up = Gauge("picloud_database_up", "Whether the database answered this scrape.", registry=self.registry)

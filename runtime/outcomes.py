@@ -22,6 +22,7 @@ from domain.executions import (
 )
 from domain.retry import RetryPolicy, delay_s, is_exhausted
 from domain.sandbox import Ending, RunResult, ScriptError
+from domain.schedule import ExecutionScheduled
 from domain.triggers import Trigger
 from domain.units import Change, Effect, Record
 
@@ -51,6 +52,11 @@ def terms_of_trigger(trigger: Trigger, cause: Event) -> Terms:
 def terms_of_request(accepted: HttpRequestAccepted) -> Terms:
     """The answer is kept for whoever asks; of a durable request, the script's own failure is its answer."""
     return Terms(policy=accepted.retry, retries="policy" if accepted.mode == "async" else "worker_lost", keeps_reply=True)
+
+
+def terms_of_scheduled(scheduled: ExecutionScheduled) -> Terms:
+    """As of an accepted request that nobody waits for."""
+    return Terms(policy=scheduled.retry, keeps_reply=True)
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

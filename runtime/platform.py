@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 import anyio
 import asyncpg
 import msgspec
+import structlog
 from uuid_utils.compat import uuid7
 
+from adapters.outbound import HttpClient, Limits, Policy
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
 from adapters.postgres.mapper import StructMapper
 from adapters.postgres.readcheck import ReadCheck
 from adapters.postgres.reader import PgReader
+from adapters.postgres.secrets import SecretValues
 from adapters.postgres.vault import PgVault
 from adapters.sandbox import SandboxSettings, open_sandbox
 from domain.authz import Principal
@@ -32,6 +36,11 @@ from projections.project import projector
 from projections.registry import PROJECTIONS
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
+from runtime.blob_sweep import BlobSweep
+from runtime.blobs import Blobs
+from runtime.blobstore import open_blobs
+from runtime.cron.scheduler import CronScheduler
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
@@ -39,17 +48,22 @@ from runtime.gate import Gate
 from runtime.live.hub import Live
 from runtime.live.metrics import LiveMetrics
 from runtime.live.snapshots import Snapshots
-from runtime.maintenance import Job, Maintenance, retention_job, scheduled
+from runtime.maintenance import Job, Maintenance, alone, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.presence import bury, present
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
+from runtime.secrets import Secrets, keyring_of
+from runtime.services import Resources
 from runtime.settings import Settings
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
+_SWEEP_SECRETS_EVERY_S: Final = 3600.0
+
+logger = structlog.get_logger(__name__)
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +76,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     log: PgLog
     appender: Appender
     sandbox: Sandbox
+    blobs: Blobs
+    blob_sweep: BlobSweep
     directory: Directory
     executor: Executor
     reactor: Reactor
@@ -69,8 +85,10 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate
     accounts: Accounts
     vault: PgVault
+    secrets: Secrets
     metrics: Metrics
     maintenance: Maintenance
+    cron: CronScheduler
     requests: Requests
     live: Live
     snapshots: Snapshots
@@ -87,7 +105,7 @@ async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) ->
         await stack.enter_async_context(present(platform.reader, platform.worker_id, roles, settings.process.beat_s))
         if "scheduler" in roles:
             await stack.enter_async_context(scheduled(platform.pool, _jobs(platform)))
-        await stack.enter_async_context(_background(platform, reacting="reactor" in roles))
+        await stack.enter_async_context(_background(platform, roles))
         yield platform
 
 
@@ -102,12 +120,17 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log = await stack.enter_async_context(
         open_log(dsn, pool, rules=RULES, codec=codec, project=projector(PROJECTIONS), clock=clock, poll_s=settings.process.tail_poll_ms / 1000)
     )
+    blobs = open_blobs(settings, metrics)
     appender = MeteredAppender(log, metrics)
     sandbox_settings = _sandbox_settings(settings)
     sandbox = await stack.enter_async_context(open_sandbox(sandbox_settings))
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
-    executor = Executor(appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight)
+    secrets = Secrets(keyring_of(settings), SecretValues(reader))
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs)
+    executor = Executor(
+        appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
+    )
     records = Records(background, clock)
     vault = PgVault(pool)
 
@@ -127,7 +150,10 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log.on_commit(reactor.committed)
     log.claim_for(reactor)
     log.on_commit(metrics.committed)
+    cron = CronScheduler(reader, appender, partial(alone, pool), clock)
+    log.on_commit(cron.committed)
     log.wakeups.on_foreign(directory.moved)
+    log.wakeups.on_foreign(cron.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
@@ -139,6 +165,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         log=log,
         appender=appender,
         sandbox=sandbox,
+        blobs=blobs,
+        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
         directory=directory,
         executor=executor,
         reactor=reactor,
@@ -146,8 +174,10 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         gate=gate,
         accounts=Accounts(vault, appender, settings.session, clock),
         vault=vault,
+        secrets=secrets,
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
+        cron=cron,
         requests=Requests(log, appender, Keys(reader), clock),
         live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
         snapshots=Snapshots(reader, clock),
@@ -157,14 +187,16 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
 
 
 @asynccontextmanager
-async def _background(platform: Platform, *, reacting: bool) -> AsyncIterator[None]:
+async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator[None]:
     """The tasks of this process; the reactor is let finish what it runs."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        if "scheduler" in roles:
+            tasks.start_soon(platform.cron.run)
         tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
-            if reacting:
+            if "reactor" in roles:
                 reactor.start_soon(platform.reactor.run)
             try:
                 yield
@@ -184,8 +216,18 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
+        "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }
+
+
+def _outbound(settings: Settings, metrics: Metrics) -> HttpClient:
+    chosen = settings.outbound
+    if chosen.allow_private:
+        logger.warning("outbound_allows_private", variable="PICLOUD_HTTP_ALLOW_PRIVATE", meaning="scripts can call this machine and the networks around it")
+    policy = Policy(allow_private=chosen.allow_private, low_ports=frozenset(chosen.low_ports))
+    return HttpClient(policy, Limits(calls=chosen.calls, calls_per_app=chosen.calls_per_app), metrics.called_out)
 
 
 def _sandbox_settings(settings: Settings) -> SandboxSettings:

@@ -176,16 +176,17 @@ class Records:
 
 def _journal(call: Invocation, outcome: Outcome) -> Any:
     """What an exact replay needs: inputs, clock, seed, versions, host answers. Credentials are not kept, not even for that."""
+    if weigh(call.ctx, _MAX_JOURNAL_BYTES) > _MAX_JOURNAL_BYTES:
+        return {"omitted": f"inputs of more than {_MAX_JOURNAL_BYTES} bytes"}
+    clean = outcome.revealed.data
     journal = {
-        "ctx": _without_credentials(call.ctx),
+        "ctx": clean(_without_credentials(call.ctx)),
         "clock": outcome.clock,
         "seed": outcome.seed,
         "script_version": call.script.version,
         "modules": {name: module.version for name, module in call.view.modules.items()},
-        "answers": outcome.journal,
+        "answers": [msgspec.structs.replace(a, args=clean(a.args), value=clean(a.value), error=clean(a.error)) for a in outcome.journal],
     }
-    if weigh(call.ctx, _MAX_JOURNAL_BYTES) > _MAX_JOURNAL_BYTES:
-        return {"omitted": f"inputs of more than {_MAX_JOURNAL_BYTES} bytes"}
     try:
         encoded = msgspec.json.encode(journal)
     except (TypeError, ValueError, RecursionError, OverflowError):

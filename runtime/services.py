@@ -16,25 +16,52 @@ import msgspec
 from domain.authz import Capability, Principal, decide
 from domain.errors import Invalid
 from domain.events import Event
+from domain.outbound import Outbound
 from domain.ports import Reader
-from domain.units import Change, Read, Stream
+from domain.secrets import SecretReader
+from domain.units import Change, Effect, Read, Stream
+from projections.control.views import ScriptView
+from runtime.blobs import Blobs
+from runtime.outside import Outside
+from runtime.redaction import Revealed
+from runtime.staging import Staging
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the calls of services reach beyond the app's data; opened by the composition root."""
+
+    http: Outbound | None = None
+    secrets: SecretReader | None = None
+    blobs: Blobs | None = None
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
     """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
 
+    `scripts` are the app's, by id. `outside` has what the outside world answered to this execution, in this run and the ones before, `revealed` the
+    secrets that they read.
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
+    `prepared` has effects by stream that calls have made ready, for which the run need only ask.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
+    `files` holds the run's file bytes; None where nothing runs.
     """
 
     reader: Reader
     app_id: UUID
     principal: Principal | None
     now: datetime
+    execution_id: UUID
+    scripts: Mapping[UUID, ScriptView] = {}
+    script_id: UUID
+    resources: Resources = Resources()
+    outside: Outside = msgspec.field(default_factory=Outside)
+    revealed: Revealed = msgspec.field(default_factory=Revealed)
     reads: dict[str, int] = msgspec.field(default_factory=dict)
+    prepared: dict[str, Effect] = msgspec.field(default_factory=dict)
     about_to_read: Callable[[str], None] | None = None
     remembered: Callable[[str], Stream | None] | None = None
     recalled: bool = False
+    files: Staging | None = None
 
     def require(self, service: str, capability: Capability) -> None:
         """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""
@@ -74,16 +101,24 @@ Describe = Callable[[Event, Event | None], dict[str, Any]]
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A service's part in running scripts.
 
-    `slow` names calls that may wait long: their runs are parked meanwhile. No journal keeps the answers of `confidential` ones.
+    `slow` names calls that may wait long: their runs are parked meanwhile. `outside` names those that the outside world answers: a re-run of the same
+    execution is given their answers again (see `runtime.outside`). No journal keeps the answers of
+    `confidential` ones.
     """
 
     name: str
     calls: Mapping[str, HostCall] = {}
     now: Mapping[str, AnswerNow] = {}
     slow: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
     confidential: frozenset[str] = frozenset()
     effects: Mapping[str, ToChange] = {}
     event: Describe | None = None
+
+
+def rfc3339(value: datetime) -> str:
+    """A time as scripts see it."""
+    return value.isoformat().replace("+00:00", "Z")
 
 
 def as_script_error(error: Invalid, service: str) -> Exception:

@@ -162,6 +162,94 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     sweep_interval_s: Annotated[float, variable("PICLOUD_SWEEP_INTERVAL_S", "Between two sweeps of expired keys.", ge=0.05, le=86_400)] = 1.0
 
 
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """What scripts may call over HTTP, per process."""
+
+    allow_private: Annotated[
+        bool,
+        variable(
+            "PICLOUD_HTTP_ALLOW_PRIVATE",
+            "Lets scripts call this machine and the networks around it. For development alone.",
+            expected="true or false",
+            default="false",
+        ),
+    ] = False
+    low_ports: Annotated[
+        tuple[int, ...],
+        variable(
+            "PICLOUD_HTTP_LOW_PORTS",
+            "Ports below 1024 that scripts may call; from 1024 on they may call any.",
+            expected="a comma-separated list of ports",
+            default="80,443",
+        ),
+    ] = (80, 443)
+    calls: Annotated[int, variable("PICLOUD_HTTP_CALLS", "Outbound calls in progress; the others wait.", ge=1, le=10_000)] = 64
+    calls_per_app: Annotated[int, variable("PICLOUD_HTTP_CALLS_PER_APP", "The same, of one app.", ge=1, le=10_000)] = 16
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What values of secrets are encrypted with. `old_keys` are several, with commas between them."""
+
+    key: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_SECRETS_KEY",
+            "The key that secrets are encrypted with.",
+            expected="32 bytes in base64",
+            default="made at first use, in secrets.key under PICLOUD_DATA_DIR",
+            pattern=r"^[A-Za-z0-9+/_-]{43}=?\Z",
+        ),
+    ] = None
+    old_keys: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_SECRETS_OLD_KEYS",
+            "Keys that secrets may still be encrypted with, until `picloud secrets rotate` has run.",
+            expected="a comma-separated list of keys",
+            pattern=r"^[A-Za-z0-9+/_-]{43}=?(,[A-Za-z0-9+/_-]{43}=?)*\Z",
+        ),
+    ] = None
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """Files, and where their bytes are. `url` is None for a directory beside the database."""
+
+    max_file_bytes: Annotated[int, variable("PICLOUD_MAX_FILE_BYTES", "Largest file.", ge=1024, le=1024 * 1024 * _MIB)] = 100 * _MIB
+    max_run_bytes: Annotated[
+        int, variable("PICLOUD_MAX_RUN_FILE_BYTES", "File bytes that one run of a script may store altogether.", ge=1024, le=1024 * 1024 * _MIB)
+    ] = 100 * _MIB
+    grace_s: Annotated[
+        float,
+        variable("PICLOUD_BLOB_GRACE_S", "Age at which stored bytes that no event names are removed; at least the longest run.", ge=1, le=31_536_000),
+    ] = 86_400.0
+    # Not secrets, but somebody may have written one into them, and then the error must not show it.
+    url: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_BLOB_URL",
+            "Bucket (and prefix) of an S3-compatible store for the bytes of files.",
+            expected="an s3://bucket/prefix URL",
+            default="the directory blobs under PICLOUD_DATA_DIR",
+            pattern=r"^s3://[A-Za-z0-9._-]+(/[A-Za-z0-9._/-]*)?\Z",
+        ),
+    ] = None
+    endpoint: Annotated[
+        Secret | None,
+        variable(
+            "PICLOUD_BLOB_ENDPOINT",
+            "Where that store is.",
+            expected="an http or https URL without credentials",
+            default="AWS",
+            pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?\Z",
+        ),
+    ] = None
+    region: Annotated[str | None, variable("PICLOUD_BLOB_REGION", "The region of that store.", default="us-east-1")] = None
+    access_key_id: Annotated[Secret | None, variable("PICLOUD_BLOB_ACCESS_KEY_ID", "Its access key.", default="the machine's AWS credentials")] = None
+    secret_access_key: Annotated[
+        Secret | None, variable("PICLOUD_BLOB_SECRET_ACCESS_KEY", "The secret to that key.", default="the machine's AWS credentials")
+    ] = None
+
+
 class Log(msgspec.Struct, frozen=True, kw_only=True):
     """What PiCloud itself logs to its standard error."""
 
@@ -183,6 +271,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate = Gate()
     realtime: Realtime = Realtime()
     retention: Retention = Retention()
+    outbound: Outbound = Outbound()
+    secrets: Secrets = Secrets()
+    files: Files = Files()
     log: Log = Log()
 
 
@@ -195,6 +286,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     _at_least("PICLOUD_WORKER_DEAD_S", settings.process.dead_s, "twice PICLOUD_WORKER_BEAT_S", 2 * settings.process.beat_s)
     _at_least("PICLOUD_SANDBOX_WARM_WORKERS", settings.sandbox.warm_workers, "PICLOUD_SANDBOX_SLOTS", settings.sandbox.slots)
     _at_least("PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s, "PICLOUD_MAX_TIMEOUT_S", settings.ceilings.max_timeout_s)
+    _at_least("PICLOUD_BLOB_GRACE_S", settings.files.grace_s, "PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s)
     return settings
 
 

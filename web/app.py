@@ -34,7 +34,7 @@ def build_app(core: Core, data_plane: App) -> Front:
         logging_config=None,
         debug=False,
     )
-    return Front(control, data_plane, core.metrics, max_body_bytes)  # type: ignore[arg-type]  # Litestar's own ASGI types are narrower TypedDicts
+    return Front(control, data_plane, core.metrics, max_body_bytes, core.settings.files.max_file_bytes)  # type: ignore[arg-type]  # Litestar's own ASGI types are narrower TypedDicts
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

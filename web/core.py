@@ -9,8 +9,10 @@ from domain.clock import Clock
 from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
 from runtime.accounts import Accounts
+from runtime.blobs import Blobs
 from runtime.directory import Directory
 from runtime.metrics import Metrics
+from runtime.secrets import Secrets
 from runtime.settings import Settings
 
 
@@ -30,8 +32,12 @@ class Core(Protocol):
     @property
     def sandbox(self) -> Sandbox: ...
     @property
+    def blobs(self) -> Blobs: ...
+    @property
     def accounts(self) -> Accounts: ...
     @property
     def directory(self) -> Directory: ...
+    @property
+    def secrets(self) -> Secrets: ...
     @property
     def metrics(self) -> Metrics: ...

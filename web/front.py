@@ -17,9 +17,10 @@ from runtime.metrics import Metrics
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.paths import canonical_path
 from web.problems import problem, translate
-from web.requests import choose_request_id, request_id_of
+from web.requests import choose_request_id, note_head, request_id_of
 from web.security import add_renewed_cookie, header
 from web.system import PATHS
+from web.uploads import MAX_OVERHEAD_BYTES, is_upload
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -40,11 +41,12 @@ _LEVEL: Final = logging.getLogger(__name__)
 class Front:
     """An ASGI app over two others: `control` (REST and system) and `data` (scripts)."""
 
-    def __init__(self, control: App, data: App, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, control: App, data: App, metrics: Metrics, max_body_bytes: int, max_file_bytes: int) -> None:
         self._control = control
         self._data = data
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_file_bytes + MAX_OVERHEAD_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI. Web sockets are refused."""
@@ -85,8 +87,12 @@ class Front:
         _check_headers(scope, _ONCE_FOR_CONTROL if controls else _ONCE)
         length = header(scope, b"content-length")
         if length is not None:
-            _check_length(length, min(self._max_body_bytes, MAX_CONTROL_BODY_BYTES) if controls else self._max_body_bytes)
+            _check_length(length, self._most_bytes(scope["method"], path) if controls else self._max_body_bytes)
         return path, controls
+
+    def _most_bytes(self, method: str, path: str) -> int:
+        """The limit of a body of the control plane. Uploads are not held in memory, so theirs is that of files."""
+        return self._max_upload_bytes if is_upload(method, path) else min(self._max_body_bytes, MAX_CONTROL_BODY_BYTES)
 
     def _note(self, scope: Scope, plane: str, status: int, seconds: float, request_id: str) -> None:
         """The query is left out: it may hold tokens."""
@@ -145,6 +151,7 @@ def _check_length(text: str, most: int) -> None:
 
 def _for_control(scope: Scope, path: str) -> Scope:
     """The request as Litestar routes it: the path still encoded, and HEAD as GET."""
+    note_head(scope)
     return {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
 
 

@@ -44,6 +44,12 @@ class UriTooLong(PiCloudError):
     CODE = "uri_too_long"
 
 
+class RangeNotSatisfiable(PiCloudError):
+    """None of the bytes that are asked for exist."""
+
+    CODE = "range_not_satisfiable"
+
+
 class HeadersTooLarge(PiCloudError):
     """The head of the request is too large."""
 
@@ -60,6 +66,7 @@ _STATUSES: Final[Mapping[type[PiCloudError], int]] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     UriTooLong: 414,
+    RangeNotSatisfiable: 416,
     errors.Invalid: 422,
     errors.Throttled: 429,
     HeadersTooLarge: 431,
@@ -97,6 +104,8 @@ def problem(error: PiCloudError) -> tuple[int, Headers, bytes]:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed) and "allow" in error.extra:
         headers.append((b"allow", ", ".join(error.extra["allow"]).encode("latin-1")))
+    if isinstance(error, RangeNotSatisfiable):
+        headers.append((b"content-range", b"bytes */%d" % error.extra["size"]))
     return status, headers, body
 
 

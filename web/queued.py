@@ -25,6 +25,7 @@ from domain.executions import (
 from domain.ids import parse_uuid
 from domain.routing import Route
 from domain.sandbox import Ending, Reply, RunResult
+from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from projections.control.views import AppView
 from runtime.platform import Platform
 from runtime.requests import MAX_QUEUED_BODY_BYTES, Accepted, Incoming, check_key, is_final
@@ -158,6 +159,8 @@ def _standing(newest: Recorded, execution_id: UUID) -> dict[str, Any]:
 
 _STATUS: Final[dict[type[Event], str]] = {
     HttpRequestAccepted: "queued",
+    ExecutionScheduled: "scheduled",
+    ExecutionCanceled: "canceled",
     ExecutionSucceeded: "succeeded",
     ExecutionFailed: "failed",
     ExecutionDeadLettered: "dead_lettered",

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+_IS_HEAD: Final = "is_head"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
@@ -30,3 +31,13 @@ def address_of(scope: Mapping[str, Any]) -> str:
     """The caller's address; empty when there is none (a Unix socket)."""
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def is_head(scope: Mapping[str, Any]) -> bool:
+    """Whether the caller wants no body: the control plane is given HEAD as GET."""
+    return bool(scope["state"].get(_IS_HEAD, False))
+
+
+def note_head(scope: Mapping[str, Any]) -> None:
+    """Remember what `is_head` tells."""
+    scope["state"][_IS_HEAD] = scope["method"] == "HEAD"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from domain.errors import Unavailable
 from domain.ports import Reader
 from domain.sandbox import Sandbox
 from runtime.metrics import MEDIA_TYPE
+from runtime.secrets import SecretsState
 from runtime.version import read_version
 from web.core import Core
 
@@ -38,12 +40,20 @@ class SandboxState(msgspec.Struct, frozen=True, kw_only=True):
     hardening: dict[str, bool]
 
 
+class OutboundState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether scripts can call this machine and the networks around it, which is for development alone."""
+
+    allow_private: bool
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is `ready` when all parts are ok, else `unready`."""
+    """`status` is `ready` when database and sandbox are ok, else `unready`: without the key of its secrets an instance still answers."""
 
     status: str
     database: DatabaseState
     sandbox: SandboxState
+    outbound: OutboundState
+    secrets: SecretsState
 
 
 class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +79,13 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Readiness]:
     core: Core = request.app.state.core
     database, sandbox = await _database(core.reader), _sandbox(core.sandbox)
     ready = database.ok and sandbox.ok
-    answer = Readiness(status="ready" if ready else "unready", database=database, sandbox=sandbox)
+    answer = Readiness(
+        status="ready" if ready else "unready",
+        database=database,
+        sandbox=sandbox,
+        outbound=OutboundState(allow_private=core.settings.outbound.allow_private),
+        secrets=await _secrets(core, database),
+    )
     return Response(answer, status_code=200 if ready else 503, headers=_NO_STORE)
 
 
@@ -95,6 +111,13 @@ async def _database(reader: Reader) -> DatabaseState:
     except (Unavailable, TimeoutError):
         return DatabaseState(ok=False)
     return DatabaseState(ok=True, version=rows[0]["version"], latency_ms=round((perf_counter() - started) * 1000, 3))
+
+
+async def _secrets(core: Core, database: DatabaseState) -> SecretsState:
+    if database.ok:
+        with suppress(Unavailable):
+            return await core.secrets.state()
+    return SecretsState(ok=False, problem="the database is away")
 
 
 def _sandbox(sandbox: Sandbox) -> SandboxState:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
+import anyio.to_thread
 import msgspec
 import structlog
 
@@ -29,6 +30,7 @@ from domain.statements import Statement
 from domain.units import MAX_UNIT_BYTES, Fence, Stream, Unit
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+_MAX_ON_LOOP_BYTES: Final = 64 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +40,10 @@ Hint = Callable[[Sequence[HeadMove]], str]
 
 
 class Codec(Protocol):
-    """Encodes and decodes events (`StructMapper`)."""
+    """Encodes and decodes events (`StructMapper`): an event is encoded, and its state packed, to be stored."""
 
     def encode(self, event: Event) -> bytes: ...
+    def pack(self, state: bytes) -> bytes: ...
     def decode(self, topic: str, state: bytes) -> Event: ...
 
 
@@ -111,9 +114,18 @@ class Judging:
                 continue
             unproven = _unproven(loaded, judged)
             if not unproven or await self._loading.still_at_head(lane, unproven):
+                judged.batch.events.state = await self._packed(judged.batch.events.state)
                 judged.batch.stages = self._project(judged.events) if judged.events else []
                 judged.batch.notify = self._hint(judged.batch.heads)
                 return judged
+
+    async def _packed(self, states: list[bytes]) -> list[bytes]:
+        """States as stored; many bytes are packed in a thread, because nobody else would be served meanwhile."""
+
+        def pack() -> list[bytes]:
+            return [self._codec.pack(state) for state in states]
+
+        return pack() if sum(map(len, states)) <= _MAX_ON_LOOP_BYTES else await anyio.to_thread.run_sync(pack)
 
     def guessed_wrong(self) -> None:
         """A commit failed because a stream that was taken for empty is not."""

@@ -29,10 +29,12 @@ class StructMapper(Mapper[str]):
         self._decoders: dict[str, msgspec.json.Decoder[Event]] = {}
 
     def encode(self, event: Event) -> bytes:
-        """An event's state as stored."""
+        """An event's state before it is packed."""
         state = self._encoder.encode(event)
-        if event.CLASS_VERSION > 1:
-            state = _with_version(state, event.CLASS_VERSION)
+        return state if event.CLASS_VERSION == 1 else _with_version(state, event.CLASS_VERSION)
+
+    def pack(self, state: bytes) -> bytes:
+        """A state as stored. Slow for a long one."""
         return zlib.compress(state, 1) if len(state) > COMPRESS_OVER_BYTES else state
 
     def decode(self, topic: str, state: bytes) -> Event:
@@ -48,7 +50,7 @@ class StructMapper(Mapper[str]):
 
     def to_stored_event(self, domain_event: Recorded) -> StoredEvent:  # type: ignore[override]  # ours are Structs, not the library's classes
         """The library's view of a recorded event."""
-        state = self.encode(domain_event.event)
+        state = self.pack(self.encode(domain_event.event))
         return StoredEvent(domain_event.stream, domain_event.version, domain_event.event.TOPIC, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> Event:  # type: ignore[override]  # as above

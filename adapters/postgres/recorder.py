@@ -104,6 +104,10 @@ class RawCodec:
         assert isinstance(event, RawEvent)
         return event.state
 
+    def pack(self, state: bytes) -> bytes:
+        """It is as the library made it."""
+        return state
+
     def decode(self, topic: str, state: bytes) -> RawEvent:
         """Any row's event."""
         return RawEvent(topic=topic, state=state)

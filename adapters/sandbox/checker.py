@@ -6,12 +6,14 @@ limits, so the process has a deadline, and an address space of its own where the
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 from pydantic_monty import ExternalModule, FunctionSnapshot, Monty, MontyCrashedError, MontyError, MontyTypingError
 
+from adapters.sandbox.prelude import EXPORTS
 from adapters.sandbox.stub import module_stubs, sdk_stub
 from domain.errors import Invalid
 from domain.modules import check_endpoint_body, check_module_body, parse, resolve
@@ -68,17 +70,46 @@ def _type_check(pool: Monty, script: Source, modules: tuple[Source, ...]) -> lis
     stubs = {**module_stubs(), **{module.name: module.source for module in modules}}
     external = {name: ExternalModule({}, stubs=stub) for name, stub in stubs.items()}
     try:
-        with pool.checkout(type_check=True, type_check_format="json", type_check_stubs=_STUB, external_modules=external) as session:
+        with pool.checkout(type_check=True, type_check_format="json", type_check_stubs=_stub_for(script.source), external_modules=external) as session:
             snapshot = session.feed_start(f"{_SENTINEL}()\n{script.source}")
             while isinstance(snapshot, FunctionSnapshot) and snapshot.is_os_function:
                 snapshot = snapshot.resume_auto()
     except MontyTypingError as error:
-        return [_from_finding(finding) for finding in msgspec.json.decode(error.display())]
+        found = [_from_finding(finding) for finding in msgspec.json.decode(error.display())]
+        return [finding for finding in found if not _is_served(finding)]
     except MontyCrashedError as error:
         return [_out_of_bounds(error)]
     except MontyError as error:
         return [_from_error(error)]
     return []
+
+
+def _stub_for(source: str) -> str:
+    """The SDK without those names that a script gives a meaning of its own: they must not be held to the SDK's types."""
+    own = _bound(ast.parse(source).body)
+    return "\n".join(line for line in _STUB.split("\n") if line.partition(":")[0] not in own) if not own.isdisjoint(EXPORTS) else _STUB
+
+
+def _bound(body: list[ast.stmt]) -> set[str]:
+    """Names that are bound at the top level, also below an `if` or a loop."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [*body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif not isinstance(node, ast.Lambda):
+            todo.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def _is_served(finding: Diagnostic) -> bool:
+    """Whether it only says that there is no `uuid` or `hmac`: names of the standard library, for which Monty's type checker looks at no stub of ours."""
+    return finding.code == "unresolved-import" and finding.message.endswith(tuple(f"`{name}`" for name in EXPORTS))
 
 
 def _from_finding(finding: dict[str, Any]) -> Diagnostic:

@@ -68,7 +68,7 @@ def _method(node: ast.FunctionDef) -> Definition:
 def _bound(node: ast.stmt) -> Iterable[str]:
     if isinstance(node, ast.FunctionDef):
         return (node.name,)
-    if isinstance(node, ast.ImportFrom):
+    if isinstance(node, ast.Import | ast.ImportFrom):
         return (alias.asname or alias.name for alias in node.names)
     assert isinstance(node, ast.Assign), f"the SDK has no use for {ast.unparse(node)}"
     return (target.id for target in node.targets if isinstance(target, ast.Name))
@@ -114,7 +114,8 @@ def _closure(definitions: tuple[Definition, ...], roots: frozenset[str], *, ever
 
 
 def _is_called(method: Definition, wanted: frozenset[str]) -> bool:
-    return bool(method.binds & wanted) or ".__init__" in method.binds
+    """Those with underscores are called without being named."""
+    return bool(method.binds & wanted) or any(name.startswith(".__") for name in method.binds)
 
 
 def _text(definition: Definition, wanted: frozenset[str], *, every_method: bool) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
+import psutil
 from pydantic_monty import (
     CollectString,
     ExternalResult,
@@ -46,6 +47,9 @@ PRINT_FLUSH_S: Final = 0.1
 
 OWN_FRAMES: Final = 8
 """Calls of the prelude above and below the script's, on top of its recursion limit."""
+
+PARKED_BYTES: Final = 16 * 1024 * 1024
+"""Of a worker whose run is parked; without a run it has about 11 MiB. A dump takes three times what it dumps, out of the run's memory, and as much time."""
 
 OUT_OF_TIME: Final = object()
 """In the place of a host call's answer: there was no time left to wait for it."""
@@ -116,10 +120,15 @@ class Execution:
         assert snapshot is not None
         return self._go_on(snapshot, answer)
 
-    def park(self) -> bytes:
-        """Dump the suspended run and give the session up. The dump never leaves this process."""
+    def park(self) -> bytes | RunResult | None:
+        """Dump the suspended run and give the session up. The dump never leaves this process. None: it holds too much for that and stays where it is."""
         assert self._snapshot is not None
-        state = self._snapshot.dump()
+        if self._holds_bytes() > PARKED_BYTES:
+            return None
+        try:
+            state = self._snapshot.dump()
+        except MontyError as error:
+            return self._concluded(self._failed(error))
         self._snapshot = None
         self.close()
         return state
@@ -145,6 +154,13 @@ class Execution:
         if session is not None:
             with suppress(MontyError):
                 session.__exit__(None, None, None)
+
+    def _holds_bytes(self) -> int:
+        """Memory of the worker. After an earlier, larger run it may hold more than this one needs, but never less."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:  # it has died, which the next step finds
+            return 0
 
     def kill(self) -> None:
         """Kill the worker, so that a step in progress ends now; one that is about to check out a worker, as soon as it has one."""

@@ -22,6 +22,15 @@ from domain.sandbox import Job, Source
 SERVICES: Final = (
     "kv",
     "docs",
+    "schedule",
+    "uuid",
+    "hmac",
+    "url",
+    "hex",
+    "dead_letters",
+    "http",
+    "secrets",
+    "files",
     "pubsub",
 )
 """Services with `sdk/<name>.monty` (and perhaps `sdk/<name>_late.monty`) and `sdk/<name>.pyi`. Adding one means adding its files and its name here."""

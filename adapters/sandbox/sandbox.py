@@ -59,12 +59,15 @@ class MontySandbox:
 
     async def _serve(self, call: Call, execution: Execution, seat: _Seat, host: Host) -> Call | RunResult:
         """Answer one host call and go on. A slow one gives the worker back while it waits."""
-        if not host.is_slow(call.name):
+        state = await self._threads.run(execution.park) if host.is_slow(call.name) else None
+        if isinstance(state, RunResult):
+            return state
+        if state is None:
             answer = await _answer(call, execution, host)
             return await self._step(execution, lambda: execution.resume(answer))
-        state = await self._threads.run(execution.park)
         seat.leave()
-        answer = await _answer(call, execution, host)
+        async with host.parked():
+            answer = await _answer(call, execution, host)
         await seat.take()
         return await self._step(execution, lambda: execution.unpark(seat.worker, state, answer))
 

@@ -33,7 +33,7 @@ class Compiler:
     def __init__(self, app_id: UUID, collection: str) -> None:
         self._scope = f"{app_id}/{collection}"
         self.args: list[Any] = [app_id, collection]
-        self._bound: dict[tuple[str, str], str] = {}
+        self._bound: dict[tuple[Any, str], str] = {}
 
     def bind(self, value: Any, sql_type: str) -> str:
         """A new parameter."""
@@ -59,9 +59,14 @@ class Compiler:
         return self._index_condition(only) if _is_indexable(only) else None
 
     def value(self, path: Path) -> str:
-        """The value at a path: `->` with text looks into objects only, and is NULL where there is none."""
-        steps = [self._once(name, "text") for name in (self._scope, *path)]
-        return f"(tree -> {' -> '.join(steps)})"
+        """The value at a path, NULL where there is none.
+
+        `#>` goes there without copying what it passes, but takes names like `0` for places in arrays, too; `->` with text looks into objects only.
+        """
+        names = (self._scope, *path)
+        if all(name[0].isalpha() for name in path):
+            return f"(tree #> {self._once(names, 'text[]')})"
+        return f"(tree -> {' -> '.join(self._once(name, 'text') for name in names)})"
 
     def sort_keys(self, sort: Sequence[SortField]) -> list[tuple[str, bool]]:
         """The three keys of each field, and whether they descend."""
@@ -118,7 +123,7 @@ class Compiler:
     def _number(self, number: Any) -> str:
         return f"{self.bind(str(number), 'text')}::numeric"
 
-    def _once(self, value: str, sql_type: str) -> str:
+    def _once(self, value: str | tuple[str, ...], sql_type: str) -> str:
         """The parameter of a value that may be wanted again."""
         key = (value, sql_type)
         if key not in self._bound:

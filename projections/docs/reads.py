@@ -16,6 +16,8 @@ from domain.statements import Statement, load_sql
 from projections.docs.compile import Compiler
 
 _SQL: Final = load_sql("projections.docs", "reads.sql")
+_MOST_INDEXED: Final = 2048
+"""The first of more documents than that, by id, are looked for in the order of ids."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,22 +77,26 @@ def find_statement(app_id: UUID, collection: str, query: Query, max_bytes: int, 
     if query.after is not None:
         conditions.append(compiler.after(keys, query.after))
     named = [(f"key_{number}", key, descending) for number, (key, descending) in enumerate(keys)]
-    sql = _filled(
-        "find",
-        **_source(compiler, query.only),
-        condition=" AND ".join(conditions),
-        keys="".join(f", {key} AS {name}" for name, key, _ in named),
-        order=", ".join([*(f"{name} {'DESC' if descending else 'ASC'}" for name, _, descending in named), "id"]),
-        limit=compiler.bind(query.limit + 1, "bigint"),
-        max_bytes=compiler.bind(max_bytes, "bigint"),
-    )
+    hits = {
+        "condition": " AND ".join(conditions),
+        "keys": "".join(f", {key} AS {name}" for name, key, _ in named),
+        "order": ", ".join([*(f"{name} {'DESC' if descending else 'ASC'}" for name, _, descending in named), "id"]),
+        "limit": compiler.bind(query.limit + 1, "bigint"),
+    }
+    indexed, found = _hits(compiler, query, hits)
+    sql = _filled("find", indexed=indexed, hits=found, order=hits["order"], max_bytes=compiler.bind(max_bytes, "bigint"))
     return Statement(sql, tuple(compiler.args))
 
 
 def count_statement(app_id: UUID, collection: str, only: Filter, without: Sequence[str] = ()) -> Statement:
     """The statement of `count_documents`."""
     compiler = Compiler(app_id, collection)
-    sql = _filled("count", condition=" AND ".join(_conditions(compiler, only, without)), **_source(compiler, only))
+    condition = " AND ".join(_conditions(compiler, only, without))
+    index_condition = compiler.index_condition(only)
+    if index_condition is None:
+        sql = _filled("count", indexed="", documents="documents", condition=condition)
+    else:
+        sql = _filled("count", indexed=_filled("indexed", index_condition=index_condition), documents="indexed", condition=condition)
     return Statement(sql, tuple(compiler.args))
 
 
@@ -99,11 +105,17 @@ def _conditions(compiler: Compiler, only: Filter, without: Sequence[str]) -> lis
     return [compiler.condition(only), *left_out]
 
 
-def _source(compiler: Compiler, only: Filter) -> dict[str, str]:
-    index_condition = compiler.index_condition(only)
+def _hits(compiler: Compiler, query: Query, parts: Mapping[str, str]) -> tuple[str, str]:
+    """What goes before the statement, and the documents that are found, in order."""
+    index_condition = compiler.index_condition(query.only)
     if index_condition is None:
-        return {"indexed": "", "documents": "documents"}
-    return {"indexed": _filled("indexed", index_condition=index_condition), "documents": "indexed"}
+        return "", _filled("hits", documents="documents", **parts)
+    if query.sort:
+        return _filled("indexed", index_condition=index_condition), _filled("hits", documents="indexed", **parts)
+    most = compiler.bind(_MOST_INDEXED, "bigint")
+    ways = {way: {**parts, "condition": f"{_filled(f'are_{way}', most=most)} AND {parts['condition']}"} for way in ("few", "many")}
+    few, many = _filled("hits", documents="indexed", **ways["few"]), _filled("hits", documents="documents", **ways["many"])
+    return _filled("some_indexed", index_condition=index_condition, most=most), _filled("few_or_many", few=few, many=many)
 
 
 def _filled(block: str, **parts: str) -> str:

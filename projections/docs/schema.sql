@@ -11,4 +11,7 @@ CREATE TABLE documents (
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (app_id, collection, id)
 );
-CREATE INDEX documents_tree ON documents USING gin (tree jsonb_path_ops);
+-- Only of documents of ordinary length: the entries of a long one, up to 150000, would hold up everybody's commits for seconds. Entries wait in a short list,
+-- because whoever finds it full brings all of them in.
+CREATE INDEX documents_tree ON documents USING gin (tree jsonb_path_ops) WITH (gin_pending_list_limit = 256) WHERE octet_length(data) <= 16384;
+CREATE INDEX documents_long ON documents (app_id, collection, id) WHERE octet_length(data) > 16384;

@@ -28,7 +28,8 @@ CREATE TABLE outbox (
     PRIMARY KEY (app_id, id)
 ) WITH (fillfactor = 70);
 CREATE INDEX outbox_due ON outbox (app_id, due_at, id) WHERE worker_id IS NULL;
-CREATE INDEX outbox_claimed ON outbox (worker_id) WHERE worker_id IS NOT NULL
+CREATE INDEX outbox_claimed ON outbox (worker_id) WHERE worker_id IS NOT NULL;
+CREATE INDEX outbox_cron ON outbox (app_id, trigger_id) WHERE source = 'cron'
 
 -- name: save_triggers
 INSERT INTO triggers SELECT * FROM jsonb_populate_recordset(NULL::triggers, $1::text::jsonb)

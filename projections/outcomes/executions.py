@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
+from uuid import UUID
+
+import msgspec
 
 from domain.events import Event, Recorded
 from domain.executions import (
@@ -15,6 +18,7 @@ from domain.executions import (
     HttpRequestAccepted,
 )
 from domain.retention import RetentionApplied
+from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from domain.statements import Statement, load_sql
 from projections.base import Stages
 
@@ -24,32 +28,69 @@ _SQL: Final = load_sql("projections.outcomes", "executions.sql")
 class Executions:
     """Table `executions`. `status`.
 
-    Queued, retrying, succeeded, failed, dead_lettered, skipped or abandoned; details are in the event at `outcome_position`.
+    Queued, scheduled, canceled, retrying, succeeded, failed, dead_lettered, skipped or abandoned; details are in the event at `outcome_position`.
     """
 
     name = "executions"
-    version = 1
+    version = 2
     schema = _SQL["schema"]
     tables: tuple[str, ...] = ("executions",)
     volatile_columns: tuple[str, ...] = ()
     handles: frozenset[type[Event]] = frozenset(
-        {HttpRequestAccepted, ExecutionSucceeded, ExecutionFailed, ExecutionDeadLettered, ExecutionSkipped, ExecutionAbandoned, RetentionApplied}
+        {
+            HttpRequestAccepted,
+            ExecutionScheduled,
+            ExecutionCanceled,
+            ExecutionSucceeded,
+            ExecutionFailed,
+            ExecutionDeadLettered,
+            ExecutionSkipped,
+            ExecutionAbandoned,
+            RetentionApplied,
+        }
     )
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
-        """Upserts of the last event of each execution; retention cuts the run, because it drops what came before it only."""
+        """Upserts of the last event of each execution, then what was cancelled; retention cuts the run, because it drops what came before it only."""
         stages: list[list[Statement]] = []
-        last: dict[tuple[object, str], Recorded] = {}
+        run = _Run({}, {})
         for recorded in events:
             if not isinstance(recorded.event, RetentionApplied):
-                last[recorded.app_id, recorded.stream] = recorded
+                run.add(recorded)
             elif recorded.event.projection in {"executions", "abandoned"}:
-                stages.extend(_saves(last.values()))
-                last.clear()
+                stages.extend(run.stages())
+                run = _Run({}, {})
                 abandoned = recorded.event.projection == "abandoned"
                 stages.append([Statement(_SQL["retain"], (recorded.app_id, recorded.event.before, abandoned))])
-        stages.extend(_saves(last.values()))
+        stages.extend(run.stages())
         return stages
+
+
+class _Run(msgspec.Struct):
+    """The last event of each execution that has all of its row, and those after which it was cancelled."""
+
+    last: dict[tuple[UUID, str], Recorded]
+    canceled: dict[tuple[UUID, str], Recorded]
+
+    def add(self, recorded: Recorded) -> None:
+        key = (recorded.app_id, recorded.stream)
+        if isinstance(recorded.event, ExecutionCanceled):
+            self.canceled[key] = recorded
+        else:
+            self.canceled.pop(key, None)
+            self.last[key] = recorded
+
+    def stages(self) -> Stages:
+        return [*_saves(self.last.values()), *_cancels(self.canceled.values())]
+
+
+def _cancels(events: Iterable[Recorded]) -> Stages:
+    rows = [
+        (recorded.app_id, recorded.event.execution_id, recorded.position, recorded.recorded_at)
+        for recorded in events
+        if isinstance(recorded.event, ExecutionCanceled)
+    ]
+    return [[Statement(_SQL["cancel"], tuple(list(column) for column in zip(*rows, strict=True)))]] if rows else []
 
 
 def _saves(events: Iterable[Recorded]) -> Stages:
@@ -61,6 +102,8 @@ def _row(recorded: Recorded) -> tuple[object, ...] | None:
     match recorded.event:
         case HttpRequestAccepted() as e:
             return _columns(recorded, e.execution_id, "queued", "http", e.script_id, None, None, recorded.position, 0)
+        case ExecutionScheduled() as e:
+            return _columns(recorded, e.execution_id, "scheduled", "schedule", e.script_id, None, None, recorded.position, 0)
         case ExecutionSucceeded(task=t) as e:
             return _columns(recorded, t.execution_id, "succeeded", t.source, t.script_id, e.script_version, t.trigger_id, t.cause_position, e.attempt)
         case ExecutionFailed(task=t) as e:

@@ -29,6 +29,12 @@ SET status = excluded.status, source = excluded.source, script_id = excluded.scr
     trigger_id = excluded.trigger_id, cause_position = excluded.cause_position, outcome_position = excluded.outcome_position, attempt = excluded.attempt,
     correlation_id = excluded.correlation_id, depth = excluded.depth, updated_at = excluded.updated_at
 
+-- name: cancel
+UPDATE executions x
+SET status = 'canceled', outcome_position = c.position, updated_at = c.recorded_at
+FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[]) AS c (app_id, execution_id, position, recorded_at)
+WHERE x.app_id = c.app_id AND x.execution_id = c.execution_id
+
 -- name: retain
 DELETE FROM executions
-WHERE app_id = $1 AND updated_at < $2 AND CASE WHEN $3 THEN status = 'abandoned' ELSE status NOT IN ('abandoned', 'queued', 'retrying') END
+WHERE app_id = $1 AND updated_at < $2 AND CASE WHEN $3 THEN status = 'abandoned' ELSE status NOT IN ('abandoned', 'queued', 'scheduled', 'retrying') END

@@ -86,7 +86,7 @@ class DeadLetters:
         Raises NotFound, or Conflict: `already_resolved`, `script_deleted`, `trigger_deleted` or `trigger_disabled` (it would be skipped, and so be lost).
         """
         dead_letter = await self.get(app_id, dead_letter_id)
-        await self._require_runnable(app_id, dead_letter)
+        await require_runnable(self._reader, app_id, dead_letter)
         task = Task(
             execution_id=uuid7(),
             source=dead_letter.source,
@@ -99,11 +99,9 @@ class DeadLetters:
 
     async def resolve(self, app_id: UUID, dead_letter_id: UUID, reason: str, acting: Acting) -> DeadLetter:
         """Resolve it as ignored, for a reason. Raises NotFound, Invalid, or Conflict `already_resolved`."""
-        check_text(reason, "reason")
-        if not 0 < len(reason.strip()) <= MAX_REASON_CHARS:
-            raise Invalid(f"reason: 1 to {MAX_REASON_CHARS} characters", field="reason")
+        checked = check_reason(reason)
         await self.get(app_id, dead_letter_id)
-        effect = ResolveDeadLetter(dead_letter_id=dead_letter_id, resolution="ignored", reason=reason.strip())
+        effect = ResolveDeadLetter(dead_letter_id=dead_letter_id, resolution="ignored", reason=checked)
         await self._writer.append(app_id, acting, [Change(effect)])
         return await self.get(app_id, dead_letter_id)
 
@@ -127,15 +125,25 @@ class DeadLetters:
             last=wanted[-1] if more else None,
         )
 
-    async def _require_runnable(self, app_id: UUID, dead_letter: DeadLetter) -> None:
-        if dead_letter.resolution is not None:
-            raise Conflict(f"this dead letter was resolved already ({dead_letter.resolution})", code="already_resolved", resolution=dead_letter.resolution)
-        if await read_script(self._reader, app_id, dead_letter.script_id) is None:
-            raise Conflict("its script was deleted", code="script_deleted")
-        if dead_letter.trigger_id is None:
-            return
-        stored = await read_trigger(self._reader, app_id, dead_letter.trigger_id)
-        if stored is None:
-            raise Conflict("its trigger was deleted", code="trigger_deleted")
-        if not stored.trigger.enabled:
-            raise Conflict("its trigger is disabled", code="trigger_disabled")
+
+def check_reason(reason: str) -> str:
+    """Why a dead letter is ignored, trimmed. Raises Invalid."""
+    check_text(reason, "reason")
+    if not 0 < len(reason.strip()) <= MAX_REASON_CHARS:
+        raise Invalid(f"reason: 1 to {MAX_REASON_CHARS} characters", field="reason")
+    return reason.strip()
+
+
+async def require_runnable(reader: Reader, app_id: UUID, dead_letter: DeadLetter) -> None:
+    """Raise Conflict when a replay would be skipped, and so be lost."""
+    if dead_letter.resolution is not None:
+        raise Conflict(f"this dead letter was resolved already ({dead_letter.resolution})", code="already_resolved", resolution=dead_letter.resolution)
+    if await read_script(reader, app_id, dead_letter.script_id) is None:
+        raise Conflict("its script was deleted", code="script_deleted")
+    if dead_letter.trigger_id is None:
+        return
+    stored = await read_trigger(reader, app_id, dead_letter.trigger_id)
+    if stored is None:
+        raise Conflict("its trigger was deleted", code="trigger_deleted")
+    if not stored.trigger.enabled:
+        raise Conflict("its trigger is disabled", code="trigger_disabled")

@@ -20,7 +20,7 @@ from domain.statements import load_sql
 
 _SQL: Final = load_sql("runtime.admin", "executions.sql")
 
-Status = Literal["queued", "retrying", "succeeded", "failed", "dead_lettered", "skipped", "abandoned"]
+Status = Literal["queued", "scheduled", "canceled", "retrying", "succeeded", "failed", "dead_lettered", "skipped", "abandoned"]
 _WALK: Final = 10_000
 """How many rows of either source a page looks at."""
 

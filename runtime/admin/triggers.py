@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from uuid_utils.compat import uuid7
 
-from domain.errors import Invalid, NotFound
+from domain.clock import Clock
+from domain.cron import cron_stream
+from domain.errors import NotFound
 from domain.names import touch_guard
 from domain.ports import Reader
 from domain.retry import check_retry
-from domain.scripts import script_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import ABSENT, Change, Read, Record
-from projections.control.reads import read_script
 from projections.outbox.reads import StoredTrigger, page_triggers, read_trigger
+from projections.schedules.reads import StandingSchedule, read_schedules
+from runtime.admin.endpoints import require_endpoint
 from runtime.admin.guards import TRIGGERS_GUARD
 from runtime.admin.streams import read_heads
 from runtime.admin.trigger_kinds import KINDS, TriggerKind, TriggerSpec
 from runtime.admin.writing import Acting, AdminWriter, retried
+from runtime.cron.schedule import first_due
 
 DecodeSpec = Callable[[dict[str, Any], type[TriggerSpec]], TriggerSpec]
 """Reads untrusted fields as a spec; raises Invalid naming the field."""
@@ -30,9 +34,10 @@ DecodeSpec = Callable[[dict[str, Any], type[TriggerSpec]], TriggerSpec]
 class Triggers:
     """The triggers of all apps."""
 
-    def __init__(self, reader: Reader, writer: AdminWriter) -> None:
+    def __init__(self, reader: Reader, writer: AdminWriter, clock: Clock) -> None:
         self._reader = reader
         self._writer = writer
+        self._clock = clock
 
     async def page(self, app_id: UUID, after: UUID | None, limit: int) -> list[StoredTrigger]:
         """An app's triggers in the order of their creation."""
@@ -44,6 +49,11 @@ class Triggers:
         if found is None:
             raise NotFound("there is no such trigger")
         return found
+
+    async def schedules(self, app_id: UUID, triggers: Sequence[StoredTrigger]) -> dict[UUID, StandingSchedule]:
+        """How those of these triggers stand that time sets off."""
+        ids = [stored.trigger.id for stored in triggers if stored.trigger.source == "cron"]
+        return await read_schedules(self._reader, app_id, ids) if ids else {}
 
     async def create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, acting: Acting) -> StoredTrigger:
         """Create a trigger that runs as `acting`. Raises Invalid: also for a script of another app, or a module."""
@@ -59,9 +69,9 @@ class Triggers:
         await retried(lambda: self._delete(app_id, trigger_id, acting))
 
     async def _create(self, app_id: UUID, kind: TriggerKind, spec: TriggerSpec, trigger: Trigger, acting: Acting) -> StoredTrigger:
-        script = await self._require_endpoint(app_id, spec.script_id)
+        script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
-        events = await self._writer.publish(app_id, acting, [_saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        events = await self._writer.publish(app_id, acting, [self._saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
         return StoredTrigger(app_id, trigger, events[0].recorded_at)
 
     async def _update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
@@ -72,9 +82,10 @@ class Triggers:
         trigger = _trigger(trigger_id, kind, spec, now.trigger.registrant)
         if trigger == now.trigger:
             return now
-        script = await self._require_endpoint(app_id, spec.script_id)
+        script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
-        await self._writer.publish(app_id, acting, [_saved(trigger, head.version), touch_guard(TRIGGERS_GUARD)], reads=[script])
+        pending, ticks = await self._pending(app_id, now.trigger, trigger)
+        await self._writer.publish(app_id, acting, [self._saved(trigger, head.version, pending), touch_guard(TRIGGERS_GUARD)], reads=[script, *ticks])
         return StoredTrigger(app_id, trigger, now.created_at)
 
     async def _delete(self, app_id: UUID, trigger_id: UUID, acting: Acting) -> None:
@@ -83,14 +94,23 @@ class Triggers:
         deleted = Record(name=trigger_stream(trigger_id), event=TriggerDeleted(trigger_id=trigger_id))
         await self._writer.publish(app_id, acting, [Change(deleted, head.version)])
 
-    async def _require_endpoint(self, app_id: UUID, script_id: UUID) -> Read:
-        """What the trigger's unit must have read: the script as it is now."""
-        script = await read_script(self._reader, app_id, script_id)
-        if script is None:
-            raise Invalid("script_id: this app has no such script", field="script_id")
-        if script.kind == "module":
-            raise Invalid("script_id: a module cannot be run, only an endpoint", field="script_id", code="not_an_endpoint")
-        return Read(script_stream(script_id), script.version)
+    async def _pending(self, app_id: UUID, old: Trigger, new: Trigger) -> tuple[datetime | None, list[Read]]:
+        """When a trigger is due by its old schedule, which it may have missed just now; None when that is not its schedule any more.
+
+        And what the trigger's unit must have read for that: that it has not ticked meanwhile.
+        """
+        if old.source != "cron" or not (old.enabled and new.enabled) or not _same_times(old, new):
+            return None, []
+        schedule = (await read_schedules(self._reader, app_id, [old.id])).get(old.id)
+        if schedule is None:
+            return None, []  # deleted meanwhile
+        return schedule.next_due_at, [Read(cron_stream(old.id), schedule.tick_version or ABSENT)]
+
+    def _saved(self, trigger: Trigger, expect: int, pending: datetime | None = None) -> Change:
+        next_due_at = pending
+        if trigger.source == "cron" and trigger.enabled and pending is None:
+            next_due_at = first_due(trigger.detail["schedule"], trigger.detail["timezone"], self._clock())
+        return Change(Record(name=trigger_stream(trigger.id), event=TriggerSaved(trigger=trigger, next_due_at=next_due_at)), expect)
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -127,5 +147,5 @@ def _fields(trigger: Trigger) -> dict[str, Any]:
     return {**common, **trigger.detail}
 
 
-def _saved(trigger: Trigger, expect: int) -> Change:
-    return Change(Record(name=trigger_stream(trigger.id), event=TriggerSaved(trigger=trigger)), expect)
+def _same_times(one: Trigger, other: Trigger) -> bool:
+    return all(one.detail[name] == other.detail[name] for name in ("schedule", "timezone"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -29,6 +30,9 @@ class KvHost:
 
     def is_slow(self, name: str) -> bool:
         return name in self._slow
+
+    def parked(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def answer_now(self, call: Call) -> Any:
         """`kv_get` is answered in the sandbox's thread when it is in `at_hand`."""

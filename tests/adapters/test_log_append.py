@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import anyio
 import asyncpg
+import msgspec
 import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.postgres.log import PgLog
+from adapters.postgres.mapper import StructMapper
 from domain.clock import utc_now
 from domain.errors import AlreadyExists, Invalid, ReadConflict, Unavailable, VersionConflict
 from domain.events import Metadata
 from domain.ids import NIL_APP
 from domain.kv import KvExpired, KvSet
+from domain.registry import EVENTS
 from domain.units import ABSENT, Change, Read
 from tests.adapters.log_support import appended, check_logs, delete_key, entry, increment, open_test_log, set_key, stored_values, unit
 
@@ -194,3 +198,24 @@ async def _accepted(log: PgLog, count: int) -> None:
     """Let the loop run until this many units have been accepted at once."""
     while len(log._writer._open) < count:
         await anyio.lowlevel.checkpoint()
+
+
+class _Watched(StructMapper):
+    """Notes in which threads states were packed."""
+
+    def __init__(self) -> None:
+        super().__init__(EVENTS)
+        self.threads: set[int] = set()
+
+    def pack(self, state: bytes) -> bytes:
+        self.threads.add(threading.get_ident())
+        return super().pack(state)
+
+
+@pytest.mark.parametrize(("length", "on_loop"), [(100, True), (500_000, False)])
+async def test_long_states_are_packed_in_a_thread(dsn: str, length: int, on_loop: bool) -> None:  # noqa: FBT001
+    app, codec = uuid7(), _Watched()
+    async with open_test_log(dsn, codec=codec) as log:
+        await log.append(unit(app, set_key("k", "x" * length)))
+        assert (codec.threads == {threading.get_ident()}) is on_loop
+        assert (await log.read(app, 0))[0].event == KvSet(op="insert", collection="c", key="k", value=msgspec.Raw(msgspec.json.encode("x" * length)))

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import pytest
 import structlog
 from uuid_utils.compat import uuid7
 
-from adapters.postgres.mapper import StructMapper
 from domain.errors import FenceLost, Invalid, LogClosed
-from domain.events import Event, Metadata, Recorded
-from domain.registry import EVENTS
+from domain.events import Metadata, Recorded
 from domain.statements import Statement
 from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Fence, Read
 from tests.adapters.log_support import appended, check_logs, delete_key, entry, increment, open_test_log, set_key, stored_values, unit
@@ -43,8 +40,7 @@ async def test_too_many_events_are_refused(dsn: str) -> None:
 
 async def test_too_many_bytes_are_refused(dsn: str) -> None:
     app, quarter = uuid7(), "x" * (MAX_UNIT_BYTES // 4)
-    # zlib makes little of repeated bytes, so the codec here stores them as they are.
-    async with open_test_log(dsn, codec=_Plain()) as log:
+    async with open_test_log(dsn) as log:
         with pytest.raises(Invalid) as refused:
             await log.append(unit(app, *(set_key(f"k{n}", quarter) for n in range(4))))
         assert refused.value.code == "unit_too_large"
@@ -54,7 +50,7 @@ async def test_too_many_bytes_are_refused(dsn: str) -> None:
 
 async def test_batches_of_large_units_are_cut(dsn: str) -> None:
     app, value = uuid7(), "x" * 1_000_000
-    async with open_test_log(dsn, codec=_Plain()) as log:
+    async with open_test_log(dsn) as log:
         assert await appended(log, *(unit(app, set_key(f"k{n}", value)) for n in range(24))) == ["appended"] * 24
     assert await check_logs(dsn) == {app: 24}
 
@@ -198,13 +194,3 @@ async def test_refused_because_its_stream_cannot_be_decoded_alone(dsn: str, conn
         async with open_test_log(dsn) as log:
             outcomes = await appended(log, *(unit(app, set_key(key)) for key in ("k", "newer", "x")))
     assert outcomes == ["appended", "storage_refused", "appended"]
-
-
-class _Plain(StructMapper):
-    """Stores states uncompressed."""
-
-    def __init__(self) -> None:
-        super().__init__(EVENTS)
-
-    def encode(self, event: Event) -> bytes:
-        return msgspec.json.encode(event)

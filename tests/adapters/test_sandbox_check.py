@@ -147,3 +147,22 @@ async def test_an_sdk_call_from_a_sort_key_says_what_to_do_instead(sandbox: Mont
     assert result.ending == "raised"
     assert result.error is not None
     assert "read first, then sort" in result.error.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "url = 'x'\nhex = 5\n\ndef handler(ctx):\n    return [url.upper(), hex + 1]\n",
+        "def url(a):\n    return a\n\ndef handler(ctx):\n    return url(1)\n",
+        "class uuid:\n    pass\n\ndef handler(ctx):\n    return uuid() is None\n",
+        "if True:\n    for schedule in [1]:\n        pass\n\ndef handler(ctx):\n    return schedule + 1\n",
+        "def handler(ctx):\n    url = 1\n    for kv in [1]:\n        pass\n    return url + kv\n",
+    ],
+)
+async def test_scripts_may_use_the_sdks_names_for_their_own(sandbox: MontySandbox, source: str) -> None:
+    assert await sandbox.check("endpoint", Source("main", source)) == []
+
+
+async def test_names_that_a_script_leaves_alone_are_the_sdks(sandbox: MontySandbox) -> None:
+    found = await sandbox.check("endpoint", Source("main", "url = 1\n\ndef handler(ctx):\n    hex = 2\n    return kv.collect(url)\n"))
+    assert [finding.line for finding in found] == [5]

@@ -163,6 +163,16 @@ async def test_limits_hold_after_parking(sandbox: MontySandbox) -> None:
     assert (await sandbox.run(job(endless, limits=Limits(host_calls=20)), host)).ending == "budget"
 
 
+@pytest.mark.parametrize("mib", [0, 1, 4, 8, 12])
+async def test_a_run_that_holds_much_waits_where_it_is(sandbox: MontySandbox, mib: int) -> None:
+    async def slow(_call: Call) -> bytes:
+        return bytes(mib * 1024 * 1024)
+
+    lines = (f"held = 'x' * ({mib} * 1048576)", "first = _sys_slow()", "second = _sys_slow()", "return [len(held), len(first), len(second)]")
+    result = await sandbox.run(job(handler(*lines)), KvHost(parked={"slow": slow}))
+    assert returned(result) == [mib * 1024 * 1024] * 3
+
+
 async def test_a_killed_worker_is_a_crash_and_is_replaced(sandbox: MontySandbox) -> None:
     async def kill(_call: Call) -> None:
         for worker in psutil_children():

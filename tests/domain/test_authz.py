@@ -15,9 +15,18 @@ from domain.errors import Forbidden, NotFound, Unauthenticated
 
 APP, OTHER, ME = UUID(int=1), UUID(int=2), UUID(int=3)
 
-VIEWER = {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "events.read", "executions.read"}
+VIEWER = {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read"}
 EDITOR = VIEWER | {"scripts.write", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call", "routes.write"}
-APP_ADMIN = EDITOR | {"scripts.delete", "triggers.manage", "dead_letters.manage", "topics.manage", "members.manage", "apps.manage", "domains.manage"}
+APP_ADMIN = EDITOR | {
+    "scripts.delete",
+    "triggers.manage",
+    "dead_letters.manage",
+    "topics.manage",
+    "secrets.manage",
+    "members.manage",
+    "apps.manage",
+    "domains.manage",
+}
 MEMBER = {"keys.manage"}
 ADMIN = MEMBER | {"apps.create", "users.manage"}
 OWNER = ADMIN | {"instance.read_log", "instance.settings"}
@@ -28,7 +37,7 @@ BY_SCOPE: dict[Scope, set[str]] = {
     "route:write": {"routes.write"},
     "log:read": {"events.read", "executions.read", "instance.read_log"},
     "domain:manage": {"domains.manage"},
-    "app:admin": {"triggers.manage", "dead_letters.manage", "topics.manage", "members.manage", "apps.manage"},
+    "app:admin": {"triggers.manage", "dead_letters.manage", "topics.manage", "secrets.manage", "members.manage", "apps.manage"},
     "instance:admin": {"keys.manage", "apps.create", "users.manage", "instance.settings"},
 }
 ALL_SCOPES: frozenset[Scope] = frozenset(get_args(Scope))

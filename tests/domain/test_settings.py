@@ -125,11 +125,29 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PICLOUD_BLOB_URL", "s3://id:secret@bucket"),
+        ("PICLOUD_BLOB_URL", "file:///secret"),
+        ("PICLOUD_BLOB_URL", "s3://"),
+        ("PICLOUD_BLOB_ENDPOINT", "https://id:secret@s3.example.com"),
+        ("PICLOUD_BLOB_ENDPOINT", "secret"),
+        ("PICLOUD_BLOB_ENDPOINT", "https://s3.example.com?key=secret"),
+    ],
+)
+def test_a_store_whose_url_holds_credentials_is_refused_without_showing_them(name: str, value: str) -> None:
+    error = refusal(**{name: value})
+    assert error.field == name
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "other"),
     [
         ("PICLOUD_WORKER_DEAD_S", "9", "PICLOUD_WORKER_BEAT_S"),
         ("PICLOUD_SANDBOX_WARM_WORKERS", "1", "PICLOUD_SANDBOX_SLOTS"),
         ("PICLOUD_MAX_ASYNC_TIMEOUT_S", "59", "PICLOUD_MAX_TIMEOUT_S"),
+        ("PICLOUD_BLOB_GRACE_S", "299", "PICLOUD_MAX_ASYNC_TIMEOUT_S"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(name: str, value: str, other: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import anyio
 import httpx
@@ -84,9 +85,9 @@ async def dsn(server_dsn: str, owned: Owned) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def core(dsn: str) -> AsyncIterator[Platform]:
+async def core(dsn: str, tmp_path: Path) -> AsyncIterator[Platform]:
     """The parts behind `url`."""
-    async with open_platform(dsn, SETTINGS) as platform:
+    async with open_platform(dsn, msgspec.structs.replace(SETTINGS, data_dir=tmp_path)) as platform:
         yield platform
 
 

@@ -250,3 +250,22 @@ async def test_documents_of_what_is_no_app_are_missing(owner: httpx.AsyncClient,
                 refused(await owner.request(method, f"{API}/apps/{reference}/docs{path}", json=body), status)
         refused(await anonymous.get(place(one, "c", "k")), 401)
         refused(await anonymous.post(f"{place(one, 'c')}:find", json={}), 401)
+
+
+async def test_a_trigger_on_documents_is_created_and_bad_ones_are_refused(owner: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
+    app = await make_app(owner, "one")
+    source = "def handler(ctx):\n    return ctx.event.docs.id\n"
+    script = (await owner.post(f"{API}/scripts", json={"app_id": app, "name": "s", "source": source})).json()["id"]
+    triggers = f"{API}/apps/{app}/triggers/docs"
+    answer = await owner.post(triggers, json={"script_id": script, "collection_glob": "c*", "ops": ["create", "delete", "create"]})
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["kind"], answer.json()["collection_glob"], answer.json()["ops"]) == ("docs", "c*", ["create", "delete"])
+    async with nothing_changes(connection):
+        for wrong, field in (
+            ({"collection_glob": ""}, "collection_glob"),
+            ({"collection_glob": "a*b"}, "collection_glob"),
+            ({"collection_glob": "x" * 130}, "collection_glob"),
+            ({"ops": ["insert"]}, "$.ops[0]"),
+            ({"topic_pattern": "*"}, "$.topic_pattern"),
+        ):
+            refused(await owner.post(triggers, json={"script_id": script, "collection_glob": "*", **wrong}), 422, field=field)

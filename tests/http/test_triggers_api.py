@@ -176,7 +176,7 @@ async def test_kinds_that_are_not_there_are_missing(owner: httpx.AsyncClient, co
     app = await make_app(owner, "one")
     script = await make_script(owner, app)
     async with nothing_changes(connection):
-        for kind in ("files", "cron", "x", UNKNOWN_ID):
+        for kind in ("webhook", "x", UNKNOWN_ID):
             refused(await owner.post(path(app, kind), json={"script_id": script}), 404, "unknown_trigger_kind")
 
 

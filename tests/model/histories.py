@@ -12,6 +12,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.blobs import Blob
+from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.docs.events import CreateDoc, DeleteDoc, PatchDoc, PutDoc, UpdateDoc
 from domain.events import Event, Metadata
@@ -29,6 +31,7 @@ from domain.executions import (
     execution_stream,
     idempotency_stream,
 )
+from domain.files import CreateFile, DeleteFile, UpdateFile
 from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
@@ -39,7 +42,9 @@ from domain.retry import RetryPolicy
 from domain.routes import RouteCreated, RouteDeleted, route_stream
 from domain.routing import Route
 from domain.sandbox import Limits, Reply, ScriptError
+from domain.schedule import CancelExecution, ScheduleExecution
 from domain.scripts import ScriptDeleted, ScriptSaved, script_stream
+from domain.secrets import DeleteSecret, RotateSecret, SetSecret
 from domain.topics import SUBSCRIBER_KEYS, SubscriberKeyRevoked, SubscriberKeyRotated, Topic, TopicDeleted, TopicSaved, registry_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
@@ -63,6 +68,7 @@ class History:
         self._versions: dict[UUID, int] = {}
         self._owners: dict[tuple[str, int], UUID] = {}
         self._spent: set[UUID] = set()
+        self._files: set[tuple[UUID, str, UUID]] = set()
 
     def batch(self, steps: list[Step]) -> list[Unit]:
         """Units to be appended together; steps for which there is nothing to do are left out."""
@@ -113,6 +119,24 @@ class History:
         ]
         return APPS[a % 2], [Change(effect) for effect in effects[self._random.randrange(4)]]
 
+    def _file(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A file that is new, changed, or deleted; some all at once."""
+        app_id, collection = APPS[a % 2], ("ab", "a", "b")[c]
+        blob = Blob(str(b) * 64, b)
+        mine = sorted(file_id for owner, held, file_id in self._files if (owner, held) == (app_id, collection))
+        if b < 2 or not mine:
+            file_id = self._id()
+            create = CreateFile(collection=collection, id=file_id, name=f"{a}", content_type="a/b", blob=blob)
+            if b == 0:
+                return app_id, [Change(create), Change(DeleteFile(collection=collection, id=file_id))]
+            self._files.add((app_id, collection, file_id))
+            return app_id, [Change(create), *([Change(UpdateFile(collection=collection, id=file_id, blob=Blob("f" * 64, 0)))] if a > 1 else [])]
+        file_id = mine[a % len(mine)]
+        if b == 2:
+            return app_id, [Change(UpdateFile(collection=collection, id=file_id, name=f"{a}{b}{c}", blob=blob if a else None))]
+        self._files.discard((app_id, collection, file_id))
+        return app_id, [Change(DeleteFile(collection=collection, id=file_id))]
+
     def _script(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         script_id = UUID(int=100 + 10 * (a % 2) + b)
         if c == 2 and script_id in self._versions:
@@ -140,7 +164,7 @@ class History:
         pattern = dead_letter_pattern(detail.get("source"), None, detail.get("script_id")) if b == 3 else pattern_key(globs[b])
         trigger = Trigger(
             id=trigger_id,
-            source=source,
+            source="files" if source == "kv" and (a, b) == (2, 2) else source,
             script_id=UUID(int=100 + c),
             enabled=a < 3,
             ops=("delete",) if b == 1 and c else (),
@@ -151,6 +175,49 @@ class History:
         )
         together = self._kv(a, b, c)[1] if c else []
         return app_id, [_record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger)), *together]
+
+    def _cron(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A cron trigger changes, or ticks."""
+        app_id, trigger_id = APPS[a % 2], UUID(int=500 + b)
+        now = datetime.now(UTC)
+        following = None if c == 0 else now + timedelta(days=300)
+        if c == 2:
+            detail = {"schedule": f"{b} * * * * *", "timezone": "UTC", "overlap": "skip"}
+            trigger = Trigger(
+                id=trigger_id,
+                source="cron",
+                script_id=UUID(int=100),
+                enabled=a < 2,
+                ops=(),
+                pattern="",
+                retry=RetryPolicy(),
+                registrant="user:1",
+                detail=detail,
+            )
+            saved = _record(trigger_stream(trigger_id), TriggerSaved(trigger=trigger, next_due_at=following))
+            return app_id, [saved, *([_tick(trigger_id, self._id(), following)] if b == 3 else [])]
+        if (app_id, trigger_id) not in self.model.triggers:
+            return NIL_APP, []
+        if a == 3 and c == 0:
+            return app_id, [_record(trigger_stream(trigger_id), TriggerDeleted(trigger_id=trigger_id))]
+        return app_id, [_tick(trigger_id, None if a == 2 else self._id(), following), *(self._kv(a, b, c)[1] if c == 0 else [])]
+
+    def _schedule(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """A run for a time; some are taken back in the same unit."""
+        execution_id = self._id()
+        run_at = datetime.now(UTC) + timedelta(seconds=b)
+        ask = ScheduleExecution(execution_id=execution_id, script_id=UUID(int=100 + b), run_at=run_at, payload=msgspec.Raw(b"[1]"))
+        cancel = [Change(CancelExecution(execution_id=execution_id))] if c == 0 else []
+        return APPS[a % 2], [Change(ask), *cancel, *(self._kv(a, b, c)[1] if c == 1 else [])]
+
+    def _cancel(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        del c
+        ready = [key for key, row in self.model.open.items() if key[1] not in self._spent and row.task.source == "schedule"]
+        if not ready:
+            return NIL_APP, []
+        app_id, execution_id = ready[(4 * a + b) % len(ready)]
+        self._spent.add(execution_id)
+        return app_id, [Change(CancelExecution(execution_id=execution_id, lenient=True))]
 
     def _accept(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         execution_id = self._id()
@@ -221,14 +288,29 @@ class History:
         return NIL_APP, changes
 
 
+def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+    name, value_id = f"s{b}", UUID(int=500 + a)
+    effects: list[Effect] = [
+        SetSecret(name=name, value_id=value_id),
+        DeleteSecret(name=name),
+        RotateSecret(name=name, value_id=value_id, key_id="k"),
+    ]
+    del history
+    return APPS[a % 2], [Change(effects[c]), *([Change(effects[0])] if b == 3 else [])]
+
+
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
     "publish": History._publish,
     "topic": History._topic,
     "docs": History._docs,
+    "file": History._file,
     "script": History._script,
     "route": History._route,
     "trigger": History._trigger,
+    "cron": History._cron,
+    "schedule": History._schedule,
+    "cancel": History._cancel,
     "accept": History._accept,
     "outcome": History._outcome,
     "resolve": History._resolve,
@@ -237,9 +319,10 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "app": History._app,
     "domain": History._domain,
     "user": History._user,
+    "secret": _secret,
 }
 
-_FREQUENT = ("kv", "kv", "trigger", "outcome", "outcome", "outcome", "resolve", "accept")
+_FREQUENT = ("kv", "kv", "file", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")
 steps = st.tuples(st.sampled_from((*_FREQUENT, *STEPS)), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
 histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_size=16)
 """Batches of steps."""
@@ -247,6 +330,18 @@ histories = st.lists(st.lists(steps, min_size=1, max_size=8), min_size=1, max_si
 
 def _record(stream: str, event: Event) -> Change:
     return Change(Record(name=stream, event=event))
+
+
+def _tick(trigger_id: UUID, execution_id: UUID | None, following: datetime | None) -> Change:
+    """A tick that runs, or without an execution one that is skipped."""
+    now = datetime.now(UTC)
+    common: dict[str, Any] = {"trigger_id": trigger_id, "schedule": "* * * * * *", "timezone": "UTC", "scheduled_at": now, "fired_at": now}
+    event: Event = (
+        TickSkipped(reason="overlap", next_due_at=following, **common)
+        if execution_id is None
+        else Ticked(script_id=UUID(int=100), execution_id=execution_id, next_due_at=following, **common)
+    )
+    return _record(cron_stream(trigger_id), event)
 
 
 def _outcome_of(task: Task, attempt: int, a: int, how: int) -> Event:

@@ -10,12 +10,15 @@ from uuid import UUID
 
 import msgspec
 
+from domain.cron import Ticked
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Recorded
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded, HttpRequestAccepted, Task
+from domain.files import FileCreated, FileDeleted, FileUpdated
 from domain.globs import matches
 from domain.kv import KvDeleted, KvExpired, KvSet
 from domain.pubsub import Published
+from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,6 +65,14 @@ class OutboxModel:
             case HttpRequestAccepted(execution_id=execution_id, script_id=script_id):
                 task = Task(execution_id=execution_id, source="http", script_id=script_id, trigger_id=None, cause_position=recorded.position)
                 self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
+            case ExecutionScheduled(execution_id=execution_id, script_id=script_id, run_at=run_at):
+                task = Task(execution_id=execution_id, source="schedule", script_id=script_id, trigger_id=None, cause_position=recorded.position)
+                self.open[app_id, execution_id] = Open(task, run_at)
+            case ExecutionCanceled(execution_id=execution_id):
+                del self.open[app_id, execution_id]
+            case Ticked(execution_id=execution_id, script_id=script_id, trigger_id=trigger_id):
+                task = Task(execution_id=execution_id, source="cron", script_id=script_id, trigger_id=trigger_id, cause_position=recorded.position)
+                self.open[app_id, execution_id] = Open(task, recorded.recorded_at)
             case ExecutionFailed(task=task, retry_at=datetime() as retry_at) as event:
                 self.open[app_id, task.execution_id] = Open(task, retry_at, event.next_attempt, event.first_attempt_at)
             case ExecutionSucceeded(task=task) | ExecutionFailed(task=task) | ExecutionSkipped(task=task):
@@ -88,6 +99,8 @@ def _is_match(trigger: Trigger, event: Any) -> bool:
     match event:
         case KvSet() | KvDeleted() | KvExpired():
             return trigger.source == "kv" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
+        case FileCreated() | FileUpdated() | FileDeleted():
+            return trigger.source == "files" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.collection)
         case Published():
             return trigger.source == "pubsub" and (not trigger.ops or event.op in trigger.ops) and matches(trigger.pattern, event.topic)
         case ExecutionDeadLettered(task=task):

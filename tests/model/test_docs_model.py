@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import msgspec
@@ -19,13 +20,15 @@ from domain.docs.evaluate import in_order, matches, place_of
 from domain.docs.events import DocCreated, check_data, doc_stream
 from domain.docs.queries import next_cursor, parse_query
 from domain.events import Metadata, Recorded
-from projections.docs import Documents
+from projections.docs import Documents, reads
 from projections.docs.reads import count_documents, find_documents
 from tests.domain.given import NOW
 from tests.model.documents import documents, filters, sorts
 
 Stored = dict[str, dict[str, Any]]
 IDS = [f"{letter}{number}" for number in range(6) for letter in ("a", "B", "é", "\U00010000")]
+
+queries = st.tuples(filters, sorts, st.integers(1, 4))
 
 
 @pytest.fixture
@@ -40,13 +43,20 @@ def test_sql_finds_what_the_evaluator_does(dsn: str, portal: BlockingPortal, any
         reader = PgReader(pool)
 
         @settings(max_examples=4 * settings().max_examples)
-        @given(st.lists(documents, min_size=1, max_size=12), st.lists(st.tuples(filters, sorts, st.integers(1, 4)), min_size=1, max_size=5))
-        def check(data: list[dict[str, Any]], queries: list[tuple[dict[str, Any], Any, int]]) -> None:
+        @given(
+            st.lists(documents, min_size=1, max_size=12),
+            st.lists(st.tuples(filters, sorts, st.integers(1, 4)), min_size=1, max_size=5),
+            st.sampled_from([0, 2, 4096]),
+        )
+        def check(data: list[dict[str, Any]], asked: list[tuple[dict[str, Any], Any, int]], most_indexed: int) -> None:
+            if len(data) > 1:  # one that is too long for the index
+                data[0] = {**data[0], "long": "x" * 20_000}
             stored = dict(zip(IDS, data, strict=False))
             app_id = portal.call(fill, reader, stored)
-            for raw, sort, limit in queries:
+            for raw, sort, limit in asked:
                 expected = evaluated(stored, raw, sort)
-                found, count = portal.call(pages, reader, app_id, {**raw, "$sort": sort, "$limit": limit})
+                with patch.object(reads, "_MOST_INDEXED", most_indexed):
+                    found, count = portal.call(pages, reader, app_id, {**raw, "$sort": sort, "$limit": limit})
                 assert (found, count) == (expected, len(expected)), (stored, raw, sort)
 
         check()

@@ -18,7 +18,11 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def admin() -> Iterator[httpx.Client]:
     """The owner of a running instance."""
-    with workplace() as directory, serve(directory, PICLOUD_ADMIN_PASSWORD=PASSWORD) as served, httpx.Client(base_url=served.url, timeout=30) as client:
+    with (
+        workplace() as directory,
+        serve(directory, PICLOUD_ADMIN_PASSWORD=PASSWORD, PICLOUD_HTTP_ALLOW_PRIVATE="true") as served,
+        httpx.Client(base_url=served.url, timeout=30) as client,
+    ):
         answer = client.post(f"{API}/auth/login", json={"username": "admin", "password": PASSWORD})
         client.cookies.clear()
         client.headers["authorization"] = f"Bearer {answer.json()['token']}"

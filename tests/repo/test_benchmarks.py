@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_dispatch, bench_http, bench_sandbox, bench_sse, bench_triggers
+from benchmarks import bench_cron, bench_dispatch, bench_docs, bench_files, bench_http, bench_sandbox, bench_sse, bench_triggers
 from benchmarks.__main__ import NAMES
 from benchmarks.common import Table
 from benchmarks.queues import PICLOUD
@@ -33,6 +34,20 @@ async def test_dispatch(server_dsn: str) -> None:
         queues["PgQueuer (50)"] = PEERS["PgQueuer (50)"]
     size = bench_dispatch.Size(throughput=40, idle=3, drain=40)
     check(await bench_dispatch.measure(server_dsn, 1, size, queues), len(queues))
+
+
+async def test_docs(server_dsn: str) -> None:
+    size = bench_docs.Size(documents=1_000, quick=2, slow=1)
+    check(await bench_docs.measure(server_dsn, 1, size), len(bench_docs.questions(1_000)))
+
+
+async def test_cron(server_dsn: str) -> None:
+    check(await bench_cron.measure(server_dsn, 1, bench_cron.Size(cells=((1, 1), (20, 3)))), 2)
+
+
+async def test_files(server_dsn: str) -> None:
+    rows = 3 if shutil.which("nginx") else 2
+    check(await bench_files.measure(server_dsn, 1, bench_files.Size(files=(70_000, 1_100_000), round_bytes=140_000)), rows)
 
 
 async def test_http(server_dsn: str) -> None:

@@ -53,7 +53,6 @@ LACKS = {
         ],
         "sorted([[kv.collection('c').get(k) or 0, k] for k in ['b', 'a']])",
     ),
-    "`hmac`": Lack(["import hmac\n", "import uuid\n", "import secrets\n"], "ctx.execution_id"),
     "`urllib`": Lack([f"import {name}\n" for name in ("urllib", "string", "textwrap", "operator", "statistics", "heapq")], "1"),
     "`zoneinfo`": Lack(["import zoneinfo\n"], "str(timezone(timedelta(hours=1)))", "from datetime import timedelta, timezone\n"),
     "`open`": Lack(

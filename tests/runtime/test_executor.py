@@ -316,3 +316,61 @@ async def test_versions_and_positions_are_in_call_order(app: App) -> None:
     outcome = await app.run(script)
     assert values(outcome.events, "key") == ["k", "j"] * 5
     assert [recorded.version for recorded in outcome.events] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+async def test_a_rerun_is_given_the_outside_worlds_answers_again(app: App) -> None:
+    """The first run loses its read to somebody else's write, while it has asked for ids already."""
+    script = await app.script("""
+def handler(ctx):
+    ids = [str(uuid.uuid4()), str(uuid.uuid7())]
+    c = kv.collection("c")
+    n = c.get("n") or 0
+    c.get(ids[0])
+    c.set(ids[0], n)
+    c.set("n", n + 1)
+    return ids
+""")
+    outcomes: list[Any] = []
+
+    async def client() -> None:
+        outcomes.extend([await app.run(script) for _ in range(10)])
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(client)
+    assert sum(outcome.reruns for outcome in outcomes) > 0
+    answered = [value for outcome in outcomes for value in reply(outcome)]
+    assert len(set(answered)) == 160
+    for outcome in outcomes:
+        asked = [answer for answer in outcome.journal if answer.call == "uuid_new"]
+        assert [answer.value for answer in asked] == reply(outcome)
+
+
+async def test_a_rerun_after_a_conflict_has_the_same_ids(app: App) -> None:
+    """Told apart by what it has asked for: one more id would be another run's."""
+    script = await app.script(
+        "def handler(ctx):\n    first = str(uuid.uuid4())\n    c = kv.collection('c')\n    n = c.get('n')\n    c.set('n', first)\n    return [first, n]\n"
+    )
+    given: list[str] = []
+    view = await app.platform.directory.view(app.id)
+    source = view.scripts[script]
+    asked = app.platform.executor.sandbox.run
+
+    async def run_and_meddle(job: Any, host: Any) -> Any:
+        """The real sandbox; behind the first run's back somebody writes what it has read."""
+        result = await asked(job, host)
+        if source.source == job.script.source:
+            assert result.reply is not None
+            given.append(msgspec.json.decode(result.reply.body)[0])
+            if len(given) == 1:
+                await app.append(SetKey(collection="c", key="n", value=msgspec.Raw(b"1")))
+        return result
+
+    app.platform.executor.sandbox.run = run_and_meddle  # type: ignore[method-assign]
+    try:
+        outcome = await app.run(script)
+    finally:
+        app.platform.executor.sandbox.run = asked  # type: ignore[method-assign]
+    assert outcome.reruns == 1
+    assert given[0] == given[1] == reply(outcome)[0]
+    assert reply(outcome)[1] == 1

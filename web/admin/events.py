@@ -12,7 +12,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter, SkipValidation
 
 from adapters.postgres.log import EventFilter
-from domain import docs
+from domain import docs, files
 from domain.authz import Capability
 from domain.cursors import MAX_POSITION, decode, encode, parse_limit, parse_position, parse_time
 from domain.errors import NotFound
@@ -23,7 +23,7 @@ from web.admin.call import AdminCall, Call
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.admin.services import audit_of
 from web.pages import Page, cut_page
-from web.paths import segment
+from web.paths import id_segment, segment
 
 _MAX_POSITION_DIGITS: Final = 19
 
@@ -129,6 +129,15 @@ async def read_docs_history(
     return await _history(call, found.app_id, stream, limit, cursor)
 
 
+@get("/apps/{app:str}/history/files/{collection:str}/{file_id:str}")
+async def read_file_history(call: Call, app: Segment, collection: Segment, file_id: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
+    """Everything that ever happened to one file, by its versions; `?at=` with an event's position reads its bytes as they were then."""
+    found = await call.app(app, Capability.EVENTS_READ)
+    call.require(Capability.FILES_READ, found.app_id)
+    stream = files.file_stream(files.check_collection(segment(collection, "collection")), id_segment(file_id, "file"))
+    return await _history(call, found.app_id, stream, limit, cursor)
+
+
 @get("/events", dependencies={"wanted": Provide(read_query)})
 async def list_instance_events(call: Call, wanted: EventQueryParameters) -> Page[EventItem]:
     """The instance's own events (users, apps, hosts) in order, for owners."""
@@ -184,6 +193,6 @@ def _position(text: str) -> int:
 
 router: Final = Router(
     path="/",
-    route_handlers=[list_events, read_event, read_kv_history, read_docs_history, list_instance_events, read_instance_event],
+    route_handlers=[list_events, read_event, read_kv_history, read_docs_history, read_file_history, list_instance_events, read_instance_event],
     tags=["audit"],
 )

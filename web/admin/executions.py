@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from litestar import Router, get
+import msgspec
+from litestar import Router, delete, get, post
+from litestar.params import JSONBody
 
 from domain.authz import Capability
-from domain.cursors import decode, encode, parse_limit
+from domain.cursors import decode, encode, parse_limit, parse_time
 from runtime.admin.executions import Execution, ExecutionDetail
 from web.admin.call import Call
 from web.admin.parameters import Query, Segment, id_parameter
-from web.admin.services import executions_of
+from web.admin.services import executions_of, one_off_of
 from web.pages import Page
 from web.paths import id_segment
+
+
+class AskRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run of one of the app's scripts, at `run_at` (RFC 3339) or at once; `payload` is any JSON value of at most 256 KiB."""
+
+    script_id: UUID
+    run_at: str | None = None
+    payload: Any = None
+
+
+class AcceptedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that has been queued."""
+
+    execution_id: UUID
+    accepted_at: datetime
+    run_at: datetime
 
 
 @get("/apps/{app:str}/executions")
@@ -37,4 +56,24 @@ async def read_execution(call: Call, app: Segment, execution: Segment) -> Execut
     return await executions_of(call).get(found.app_id, id_segment(execution, "execution"))
 
 
-router: Final = Router(path="/", route_handlers=[list_executions, read_execution], tags=["executions"])
+@post("/apps/{app:str}/executions", status_code=202)
+async def create_execution(call: Call, app: Segment, data: JSONBody[AskRun]) -> AcceptedRun:
+    """Run a script once, as the caller, at a time or at once. Its handler finds `ctx.event.schedule`."""
+    found = await call.app(app, Capability.EXECUTE)
+    run_at = call.core.clock() if data.run_at is None else parse_time(data.run_at, "run_at")
+    execution_id, event = await one_off_of(call).schedule(found.app_id, data.script_id, run_at, data.payload, call.acting)
+    return AcceptedRun(execution_id=execution_id, accepted_at=event.recorded_at, run_at=run_at)
+
+
+@delete("/apps/{app:str}/executions/{execution:str}")
+async def cancel_execution(call: Call, app: Segment, execution: Segment) -> None:
+    """Cancel a scheduled execution that has no outcome yet. 409 `not_scheduled` for any other."""
+    found = await call.app(app, Capability.SCRIPTS_WRITE)
+    await one_off_of(call).cancel(found.app_id, id_segment(execution, "execution"), call.acting)
+
+
+router: Final = Router(
+    path="/",
+    route_handlers=[list_executions, read_execution, create_execution, cancel_execution],
+    tags=["executions"],
+)

@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, kv, routes, scripts, topics, triggers
+from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
 from web.admin.call import authenticated, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -22,6 +22,8 @@ ROUTERS: Final[Sequence[Router]] = (
     dead_letters.router,
     kv.router,
     docs.router,
+    secrets.router,
+    files.router,
     topics.router,
     events.router,
     executions.router,

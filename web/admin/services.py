@@ -6,9 +6,12 @@ from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.data_docs import DocsData
+from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
+from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
+from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
 from runtime.admin.topics import Topics
@@ -34,7 +37,7 @@ def routes_of(call: AdminCall) -> Routes:
 
 def triggers_of(call: AdminCall) -> Triggers:
     """Triggers."""
-    return Triggers(call.core.reader, writer_of(call))
+    return Triggers(call.core.reader, writer_of(call), call.core.clock)
 
 
 def dead_letters_of(call: AdminCall) -> DeadLetters:
@@ -57,6 +60,16 @@ def docs_of(call: AdminCall) -> DocsData:
     return DocsData(call.core.reader, call.core.log, writer_of(call), call.core.clock)
 
 
+def secrets_of(call: AdminCall) -> SecretsData:
+    """Secrets."""
+    return SecretsData(call.core.reader, call.core.secrets, writer_of(call))
+
+
+def files_of(call: AdminCall) -> FilesData:
+    """Files."""
+    return FilesData(call.core.reader, call.core.log, writer_of(call), call.core.blobs, call.core.clock)
+
+
 def audit_of(call: AdminCall) -> Audit:
     """Logs."""
     return Audit(call.core.reader, call.core.log)
@@ -65,6 +78,11 @@ def audit_of(call: AdminCall) -> Audit:
 def executions_of(call: AdminCall) -> Executions:
     """Executions."""
     return Executions(call.core.reader, call.core.log)
+
+
+def one_off_of(call: AdminCall) -> OneOffRuns:
+    """Runs that are asked for once."""
+    return OneOffRuns(call.core.reader, writer_of(call))
 
 
 def writer_of(call: AdminCall) -> AdminWriter:

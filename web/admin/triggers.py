@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -14,8 +15,9 @@ from domain.authz import Capability
 from domain.cursors import decode, encode, parse_limit
 from domain.errors import NotFound
 from projections.outbox.reads import StoredTrigger
+from projections.schedules.reads import StandingSchedule
 from runtime.admin.trigger_kinds import KINDS, TriggerKind, TriggerSpec
-from web.admin.call import Call
+from web.admin.call import AdminCall, Call
 from web.admin.parameters import Query, Segment
 from web.admin.services import triggers_of
 from web.bodies import decode_body
@@ -26,7 +28,7 @@ _BODY: Final[Any] = JSONBody
 """Seen as a value, because the shape of a body depends on the kind."""
 
 Trigger = dict[str, Any]
-"""`{id, app_id, kind, script_id, enabled, retry, registrant, created_at}` and the kind's own fields."""
+"""`{id, app_id, kind, script_id, enabled, retry, registrant, created_at}` and the kind's own fields; of cron also `next_due_at` and `last_tick`."""
 
 
 @get("/apps/{app:str}/triggers")
@@ -36,21 +38,21 @@ async def list_triggers(call: Call, app: Segment, limit: Query = None, cursor: Q
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "triggers", (UUID,))
     triggers = await triggers_of(call).page(found.app_id, after, size + 1)
-    return page([_trigger(stored) for stored in triggers], size, lambda trigger: encode("triggers", trigger["id"]))
+    return page(await _triggers(call, found.app_id, triggers), size, lambda trigger: encode("triggers", trigger["id"]))
 
 
 @get("/apps/{app:str}/triggers/{trigger:str}")
 async def read_trigger(call: Call, app: Segment, trigger: Segment) -> Trigger:
     """One trigger."""
     found = await call.app(app, Capability.TRIGGERS_MANAGE)
-    return _trigger(await triggers_of(call).get(found.app_id, id_segment(trigger, "trigger")))
+    return await _trigger(call, await triggers_of(call).get(found.app_id, id_segment(trigger, "trigger")))
 
 
 @patch("/apps/{app:str}/triggers/{trigger:str}")
 async def update_trigger(call: Call, app: Segment, trigger: Segment, data: JSONBody[dict[str, Any]]) -> Trigger:
     """Change a trigger by a merge patch (RFC 7396) of the fields that it was created with; `null` puts a field back to its default."""
     found = await call.app(app, Capability.TRIGGERS_MANAGE)
-    return _trigger(await triggers_of(call).update(found.app_id, id_segment(trigger, "trigger"), data, _decode_spec, call.acting))
+    return await _trigger(call, await triggers_of(call).update(found.app_id, id_segment(trigger, "trigger"), data, _decode_spec, call.acting))
 
 
 @delete("/apps/{app:str}/triggers/{trigger:str}")
@@ -76,7 +78,7 @@ def _create_handler(kind: TriggerKind) -> HTTPRouteHandler:
 
     async def create_trigger(call: Call, app: Segment, data: Any) -> Trigger:
         found = await call.app(app, Capability.TRIGGERS_MANAGE)
-        return _trigger(await triggers_of(call).create(found.app_id, kind, data, call.acting))
+        return await _trigger(call, await triggers_of(call).create(found.app_id, kind, data, call.acting))
 
     create_trigger.__doc__ = f"Create a {kind.source} trigger, which runs as its creator."
     create_trigger.__annotations__["data"] = _BODY[kind.spec]
@@ -87,7 +89,29 @@ def _decode_spec(fields: dict[str, Any], shape: type[TriggerSpec]) -> TriggerSpe
     return decode_body(msgspec.json.encode(fields), shape)
 
 
-def _trigger(stored: StoredTrigger) -> Trigger:
+async def _trigger(call: AdminCall, stored: StoredTrigger) -> Trigger:
+    return (await _triggers(call, stored.app_id, [stored]))[0]
+
+
+async def _triggers(call: AdminCall, app_id: UUID, stored: Sequence[StoredTrigger]) -> list[Trigger]:
+    schedules = await triggers_of(call).schedules(app_id, stored)
+    return [_shown(each) | _times(schedules.get(each.trigger.id)) for each in stored]
+
+
+def _times(schedule: StandingSchedule | None) -> Trigger:
+    """When a cron trigger is due next, and its last time: what ran (`execution_id`), or why nothing did (`skipped`)."""
+    if schedule is None:
+        return {}
+    last = {
+        "scheduled_at": schedule.last_scheduled_at,
+        "fired_at": schedule.last_fired_at,
+        "execution_id": schedule.last_execution_id,
+        "skipped": schedule.last_skip_reason,
+    }
+    return {"next_due_at": schedule.next_due_at, "last_tick": None if schedule.last_fired_at is None else last}
+
+
+def _shown(stored: StoredTrigger) -> Trigger:
     trigger = stored.trigger
     return {
         "id": trigger.id,

@@ -19,6 +19,9 @@ class Event:
     version: int
     kv: Any
     docs: Any
+    cron: Any
+    schedule: Any
+    files: Any
     pubsub: Any
     dead_letter: Any
 

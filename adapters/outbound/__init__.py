@@ -1,0 +1,8 @@
+"""Outbound HTTP on aiohttp, for scripts that nobody trusts: no call reaches an address that was not checked."""
+
+from __future__ import annotations
+
+from adapters.outbound.client import HttpClient, Limits
+from adapters.outbound.policy import Policy
+
+__all__ = ["HttpClient", "Limits", "Policy"]

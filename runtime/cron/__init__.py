@@ -1,0 +1,1 @@
+"""Cron: when schedules are due (`schedule`), and the ticks of those that are (`scheduler`)."""
