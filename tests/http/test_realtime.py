@@ -59,10 +59,10 @@ async def token_of(site: Site, ttl_s: float = 60, ago_s: float = 0, **names: tup
 
 
 async def listening(served: Served, count: int) -> None:
-    """Return once so many subscriptions are there."""
+    """Return once so many places are taken."""
 
     async def look() -> int:
-        return sum(len(feed.subscriptions()) for feed in served.platform.live._feeds.values())
+        return served.platform.live._by_app.total()
 
     await eventually(look, lambda found: found == count)
 
@@ -231,7 +231,7 @@ async def test_a_stream_ends_with_the_right_to_it(server_dsn: str, template: str
         await register(app, "stays")
         await register(app, "secret", auth_mode="token")
         session = await served.token()
-        token = await token_of(site, ttl_s=10, ago_s=9 if change == "token_expired" else 0, topic=("secret",))
+        token = await token_of(site, ttl_s=10, ago_s=4 if change == "token_expired" else 0, topic=("secret",))
         public = await follow(served, site, "/realtime/topics/news")
         admin = await follow(served, site, "/realtime/topics/news", authorization=f"Bearer {session}")
         bearer = await follow(served, site, f"/realtime/topics/secret?token={token.token}")

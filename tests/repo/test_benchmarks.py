@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_cron, bench_dispatch, bench_docs, bench_files, bench_http, bench_sandbox, bench_triggers
+from benchmarks import bench_cron, bench_dispatch, bench_docs, bench_files, bench_http, bench_sandbox, bench_sse, bench_triggers
 from benchmarks.__main__ import NAMES
 from benchmarks.common import Table
 from benchmarks.queues import PICLOUD
@@ -56,6 +56,13 @@ async def test_http(server_dsn: str) -> None:
 
 async def test_sandbox() -> None:
     check(await bench_sandbox.measure(1, bench_sandbox.Size(runs=8)), 2 + len(bench_sandbox.SCRIPTS))
+
+
+async def test_sse(server_dsn: str) -> None:
+    for table, rows in zip(
+        await bench_sse.measure(server_dsn, 1, bench_sse.Size(subscribers=((3, 5), (60, 5)), singles=2, fan=(3, 200, 20))), (1, 2), strict=True
+    ):
+        check([table], rows)
 
 
 async def test_triggers(server_dsn: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -18,16 +16,13 @@ import pytest
 from domain.docs.events import PutDoc
 from domain.kv import KvSet, SetKey
 from domain.pubsub import Publish, Published
-from domain.topics import Topic, TopicSaved, registry_stream
 from domain.units import Effect
 from runtime.live import channel as window
 from runtime.live.channel import Channel, Key
 from runtime.live.subscription import Access, Subscription
 from runtime.platform import Platform
 from tests.postgres import _database
-from tests.runtime.serving import Served, serving
 from tests.runtime.world import App, eventually, new_app, running
-from tests.sse import subscribe
 
 pytestmark = pytest.mark.anyio
 
@@ -194,61 +189,20 @@ def test_a_window_always_has_its_newest_frame(monkeypatch: pytest.MonkeyPatch) -
     assert one.frames_after(0) == 1
 
 
-class Servers:
-    """Where subscribers go: servers that come and go."""
-
-    def __init__(self) -> None:
-        self.running: list[Served] = []
-
-    @asynccontextmanager
-    async def another(self, dsn: str) -> AsyncIterator[Served]:
-        """One more server on the same database, ended as `picloud serve` ends one."""
-        async with serving(dsn) as served:
-            self.running.append(served)
-            try:
-                yield served
-            finally:
-                self.running.remove(served)
-                served.platform.live.close()
-
-
-async def stay_subscribed(servers: Servers, host: str, subscriber: Subscriber) -> None:
-    """Follow one server after another; hang up at random."""
-    while True:
-        if not servers.running:
-            await anyio.sleep(0.01)
-            continue
-        served = subscriber.random.choice(servers.running)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(2):  # a listener that has just stopped may still take a connection, and never answer it
-                stream = await subscribe(served.url, host, "/realtime/topics/a", last_event_id=str(subscriber.after))
-            try:
-                with anyio.move_on_after(subscriber.random.choice([0.05, 0.5, 10])):
-                    if stream.status != 200:  # it is about to stop
-                        await anyio.sleep(0.01)
-                        continue
-                    async for event in stream.events():
-                        if event.name != "end":
-                            assert event.id is not None
-                            subscriber.seen.append(event.id)
-                            subscriber.after = event.id
-            finally:
-                stream.close()
-
-
-async def test_subscribers_survive_restarted_servers(server_dsn: str, template: str) -> None:
-    servers, random = Servers(), Random(3)
-    subscribers = [Subscriber(KEYS[0], number) for number in range(60)]
-    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, anyio.create_task_group() as tasks:
-        async with servers.another(dsn) as first:
-            app = await new_app(first.platform)
-            topic = Topic(kind="topic", name="a", external_subscribable=True, auth_mode="public")
-            await app.put((registry_stream("topic", "a"), TopicSaved(topic=topic)))
+async def test_subscribers_survive_restarts_and_change_processes(server_dsn: str, template: str) -> None:
+    random = Random(3)
+    subscribers = [Subscriber(KEYS[0], number) for number in range(300)]
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn:
+        async with running(dsn) as first, anyio.create_task_group() as tasks:
+            app = await new_app(first)
             for subscriber in subscribers:
-                tasks.start_soon(stay_subscribed, servers, app.host, subscriber)
+                tasks.start_soon(subscriber.follow, first, app)
             await write(app, random, 400)
-        async with servers.another(dsn) as second, servers.another(dsn):
-            app = App(second.platform, app.id)
+            tasks.cancel_scope.cancel()
+        async with running(dsn) as second, running(dsn) as third, anyio.create_task_group() as tasks:
+            app = App(second, app.id)
+            for number, subscriber in enumerate(subscribers):
+                tasks.start_soon(subscriber.follow, (second, third)[number % 2], app)
             await write(app, random, 400)
             wanted = (await expected(app))[KEYS[0]]
             await _until(lambda: all(len(subscriber.seen) >= len(wanted) for subscriber in subscribers), within_s=60)
