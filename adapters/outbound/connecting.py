@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,15 +24,30 @@ _LOOKUPS_PER_APP: Final = 8
 
 
 class SystemLookups:
-    """The system's resolver, in threads. A lookup cannot be cancelled, so an app that asks for names that take long is left to wait behind itself."""
+    """The system's resolver, in threads. A lookup cannot be cancelled, so an app that asks for names that take long is left to wait behind itself.
+
+    A lookup keeps its place until its thread is done with it, also when nobody waits for it any more: otherwise calls with short timeouts would make threads
+    without end.
+    """
 
     def __init__(self) -> None:
-        self._limits: dict[UUID, anyio.CapacityLimiter] = {}
+        self._places: dict[UUID, anyio.CapacityLimiter] = {}
+        self._running: set[asyncio.Task[list[str]]] = set()
 
     async def __call__(self, app_id: UUID, host: str, port: int) -> Sequence[str]:
         """See `Resolve`."""
-        limit = self._limits.setdefault(app_id, anyio.CapacityLimiter(_LOOKUPS_PER_APP))
-        return await anyio.to_thread.run_sync(_look_up, host, port, limiter=limit, abandon_on_cancel=True)
+        places, lookup = self._places.setdefault(app_id, anyio.CapacityLimiter(_LOOKUPS_PER_APP)), object()
+        await places.acquire_on_behalf_of(lookup)
+        running = asyncio.create_task(_in_thread(host, port))
+        self._running.add(running)
+        running.add_done_callback(lambda _: places.release_on_behalf_of(lookup))
+        running.add_done_callback(self._ended)
+        return await asyncio.shield(running)
+
+    def _ended(self, lookup: asyncio.Task[list[str]]) -> None:
+        self._running.discard(lookup)
+        if not lookup.cancelled():
+            lookup.exception()  # nobody may be left to hear of it
 
 
 class CheckedResolver(AbstractResolver):
@@ -69,6 +85,11 @@ def connector(app_id: UUID, resolve: Resolve, policy: Policy, tls: ssl.SSLContex
 
     resolver = CheckedResolver(app_id, resolve, policy)
     return TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, socket_factory=make_socket, ssl=tls or True)
+
+
+async def _in_thread(host: str, port: int) -> list[str]:
+    # A limiter of its own: the place is held already, and others' work must not wait behind names.
+    return await anyio.to_thread.run_sync(_look_up, host, port, limiter=anyio.CapacityLimiter(1))
 
 
 def _look_up(host: str, port: int) -> list[str]:
