@@ -318,8 +318,10 @@ class _Execution:
         """The run without the secrets that it has read: nothing that is kept of it has seen them."""
         if not self._revealed:
             return run
-        size = weigh([(line.message, line.data) for line in run.result.logs], MAX_ON_LOOP_BYTES)
-        result = await off_loop(size, lambda: self._revealed.result(run.result, with_reply=self._fence is not None))
+        result, with_reply = run.result, self._fence is not None
+        kept = [(line.message, line.data) for line in result.logs], result.reply.body if with_reply and result.reply is not None else b""
+        size = weigh(kept, MAX_ON_LOOP_BYTES) * len(self._revealed)
+        result = await off_loop(size, lambda: self._revealed.result(run.result, with_reply=with_reply))
         return msgspec.structs.replace(run, result=result)
 
     async def _end(self, result: RunResult) -> Outcome:

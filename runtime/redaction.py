@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -28,8 +30,9 @@ class Revealed:
         self._values: set[str] = set()
         self._forms: list[str] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._forms)
+    def __len__(self) -> int:
+        """How many texts are looked for: cleaning goes over what it cleans so many times."""
+        return len(self._forms)
 
     def add(self, value: str) -> None:
         """A run is about to see this value."""
@@ -47,13 +50,18 @@ class Revealed:
     def cut_text(self, text: str) -> str:
         """The same for a text that may have been cut off within one of them."""
         text = self.text(text)
-        for form in self._forms:
-            at = text.find(form[:MIN_CHARS], max(0, len(text) - len(form)))
-            while at >= 0:
-                if form.startswith(text[at:]):
-                    return text[:at] + MASK
-                at = text.find(form[:MIN_CHARS], at + 1)
+        in_order = sorted(self._forms)
+        for at in self._begun(text):
+            rest = text[at:]
+            found = bisect_left(in_order, rest)
+            if found < len(in_order) and in_order[found].startswith(rest):
+                return text[:at] + MASK
         return text
+
+    def _begun(self, text: str) -> list[int]:
+        """Where, near the end of a text, one of them may begin. Each place is looked at once, however many of them begin alike."""
+        first = max(0, len(text) - max(map(len, self._forms), default=0))
+        return sorted(at for start in {form[:MIN_CHARS] for form in self._forms} for at in _places(text, start, first))
 
     def raw(self, data: bytes) -> bytes:
         """Bytes without them."""
@@ -84,9 +92,11 @@ class Revealed:
 
     def result(self, result: RunResult, *, with_reply: bool) -> RunResult:
         """How a run ended, without them. Its reply is cleaned where it is kept, in the log; whoever waits for it gets what the script says."""
-        logs = tuple(LogLine(line.level, self.cut_text(line.message), self.data(line.data)) for line in result.logs)
+        logs = [LogLine(line.level, self.text(line.message), self.data(line.data)) for line in result.logs]
+        if logs:  # a limit cuts off the last
+            logs[-1] = LogLine(logs[-1].level, self.cut_text(logs[-1].message), logs[-1].data)
         reply = self._reply(result.reply) if with_reply and result.reply is not None else result.reply
-        return msgspec.structs.replace(result, logs=logs, error=self._error(result.error), reply=reply)
+        return msgspec.structs.replace(result, logs=tuple(logs), error=self._error(result.error), reply=reply)
 
     def _error(self, error: ScriptError | None) -> ScriptError | None:
         return None if error is None else msgspec.structs.replace(error, message=self.cut_text(error.message))
@@ -94,6 +104,13 @@ class Revealed:
     def _reply(self, reply: Reply) -> Reply:
         headers = {name: self.text(value) for name, value in reply.headers.items()}
         return Reply(reply.status, headers, self.raw(reply.body))
+
+
+def _places(text: str, start: str, first: int) -> Iterator[int]:
+    at = text.find(start, first)
+    while at >= 0:
+        yield at
+        at = text.find(start, at + 1)
 
 
 def _forms(value: str) -> set[str]:

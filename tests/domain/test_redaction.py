@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from time import perf_counter
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -72,6 +73,21 @@ def test_a_value_that_a_limit_has_cut_is_replaced(kept: int) -> None:
     assert revealed.cut_text("a sec se" + "secret-value"[:kept]) == "a sec se***"
     assert revealed.cut_text("secret-values") == "***s"
     assert revealed.cut_text("ends in sec") == "ends in sec"
+
+
+def test_only_what_a_limit_may_have_cut_is_looked_at_for_the_beginning_of_one() -> None:
+    logs = tuple(LogLine("print", message) for message in ("a sec se", "ends in secr", "a sec se"))
+    kept = having("secret-value").result(RunResult(ending="raised", logs=(*logs, LogLine("print", "ends in secr"))), with_reply=False)
+    assert [line.message for line in kept.logs] == ["a sec se", "ends in secr", "a sec se", "ends in ***"]
+
+
+@pytest.mark.alone
+def test_values_that_begin_alike_cost_no_more_than_their_length() -> None:
+    revealed = having(*("a" * 16_000 + f'b{number}"' for number in range(20)))
+    logs = tuple(LogLine("print", "a" * 8_000 + "c") for _ in range(8))
+    began = perf_counter()
+    revealed.result(RunResult(ending="raised", logs=logs, error=ScriptError("ValueError", "a" * 4096)), with_reply=False)
+    assert perf_counter() - began < 1.0
 
 
 def test_data_keeps_its_shape() -> None:
