@@ -112,7 +112,7 @@ class RunHost:
     def _given_again(self, kept: Kept) -> Any:
         """Answer as in the run before."""
         error = None if kept.error is None else repr(kept.error)
-        self._note(Answer(kept.call.name, kept.call.args, kept.value, error))
+        self._note(Answer(kept.call.name, kept.call.args, None if kept.call.name in CONFIDENTIAL else kept.value, error))
         if kept.error is not None:
             raise kept.error
         return kept.value

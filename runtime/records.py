@@ -32,6 +32,8 @@ _MAX_BATCH_BYTES: Final = 1024 * 1024
 _PAUSE_S: Final = 0.05
 _MAX_LOG_BYTES: Final = 64 * 1024
 _MAX_JOURNAL_BYTES: Final = 256 * 1024
+_MAX_CLEANED_BYTES: Final = 16 * 1024 * 1024
+"""What taking secrets out of a journal may go over, once for each text that is looked for."""
 _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 log = structlog.get_logger(__name__)
@@ -178,6 +180,8 @@ def _journal(call: Invocation, outcome: Outcome) -> Any:
     """What an exact replay needs: inputs, clock, seed, versions, host answers. Credentials are not kept, not even for that."""
     if weigh(call.ctx, _MAX_JOURNAL_BYTES) > _MAX_JOURNAL_BYTES:
         return {"omitted": f"inputs of more than {_MAX_JOURNAL_BYTES} bytes"}
+    if outcome.revealed and _journal_size(call, outcome) * len(outcome.revealed) > _MAX_CLEANED_BYTES:
+        return {"omitted": "more secrets were read than can be taken out"}
     clean = outcome.revealed.data
     journal = {
         "ctx": clean(_without_credentials(call.ctx)),
@@ -194,6 +198,10 @@ def _journal(call: Invocation, outcome: Outcome) -> Any:
     if len(encoded) > _MAX_JOURNAL_BYTES:
         return {"omitted": f"{len(encoded)} bytes"}
     return msgspec.Raw(encoded)
+
+
+def _journal_size(call: Invocation, outcome: Outcome) -> int:
+    return weigh([call.ctx, [(answer.args, answer.value) for answer in outcome.journal]], 2 * _MAX_JOURNAL_BYTES)
 
 
 def _without_credentials(ctx: dict[str, Any]) -> dict[str, Any]:

@@ -52,4 +52,5 @@ SECRETS: Final = Service(
     calls={"secrets_get": secrets_get, "secrets_token": secrets_token},
     now={"secrets_token": secrets_token_now},
     outside=frozenset({"secrets_get", "secrets_token"}),
+    confidential=frozenset({"secrets_get"}),
 )

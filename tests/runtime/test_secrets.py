@@ -16,13 +16,16 @@ from adapters.keyring import Keyring
 from adapters.postgres.secrets import SecretValues
 from domain.authz import Principal
 from domain.executions import ExecutionDeadLettered
+from domain.sandbox import Call
 from domain.secrets import SecretRotated, SetSecret
 from runtime.environment import Secret
 from runtime.executor import Invocation
+from runtime.host import RunHost
+from runtime.outside import Kept
 from runtime.platform import Platform
 from runtime.records import record_of
 from runtime.secrets import Secrets
-from runtime.services import Resources
+from runtime.services import Access, Resources
 from runtime.settings import Process, Settings
 from runtime.settings import Secrets as SecretSettings
 from runtime.upkeep import rotate_secrets
@@ -146,6 +149,25 @@ async def test_a_failed_run_leaves_no_trace_of_the_value(app: App) -> None:
     record = msgspec.json.encode(record_of(call, outcome, "http", None)).decode()
     assert '"secrets_get"' in record
     assert_nowhere(record)
+
+
+async def test_no_journal_has_a_value_that_is_too_short_to_be_looked_for(app: App) -> None:
+    await put(app, "PIN", "7q9")
+    script = await app.script(handler("secrets.get('PIN')", "raise ValueError('failed')"))
+    view = await app.platform.directory.view(app.id)
+    call = Invocation(view=view, script=view.scripts[script], execution_id=uuid4(), kind="http", ctx={}, timeout_s=5, actor="public")
+    outcome = await app.platform.executor.execute(call)
+    assert [(answer.call, answer.value) for answer in outcome.journal] == [("secrets_get", None)]
+
+
+async def test_nor_has_the_journal_of_a_rerun(app: App) -> None:
+    asked = Call("secrets_get", ("PIN",))
+    access = Access(reader=app.platform.reader, app_id=app.id, principal=None, now=app.platform.clock(), execution_id=uuid4(), script_id=uuid4())
+    access.outside.keep(Kept(asked, "7q9"), 3)
+    access.outside.begin()
+    host = RunHost(access)
+    assert host.answer_now(asked) == "7q9"
+    assert [answer.value for answer in host.journal] == [None]
 
 
 def assert_nowhere(text: str) -> None:
