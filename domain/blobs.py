@@ -5,11 +5,14 @@ A blob is stored before the event that names it is appended, so an event never n
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+_CHECKSUM: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -34,7 +37,7 @@ class BlobStore(Protocol):
         ...
 
     def older(self, before: datetime) -> AsyncIterator[list[str]]:
-        """Checksums of all blobs that were last saved before a time, some at once."""
+        """Checksums of all blobs that were last saved before a time, some at once. What else somebody has put there is none of ours."""
         ...
 
     async def discard(self, checksum: str, before: datetime) -> bool:
@@ -48,3 +51,8 @@ class BlobStore(Protocol):
     async def claim(self, owner: str) -> str:
         """Whose store this is: `owner` from now on, if nobody's yet. Nobody else's blobs may be swept."""
         ...
+
+
+def is_checksum(name: str) -> bool:
+    """Whether a name can be a blob's."""
+    return _CHECKSUM.fullmatch(name) is not None

@@ -14,14 +14,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
-from typing import Final
 
 from adapters.blobs.spool import PIECE_BYTES, Disk, discard_old, is_older, spooled
-from domain.blobs import Blob
+from domain.blobs import Blob, is_checksum
 from domain.errors import Damaged
-
-_HEX: Final = frozenset("0123456789abcdef")
-_CHECKSUM_CHARS: Final = 64
 
 
 class LocalBlobs:
@@ -51,7 +47,7 @@ class LocalBlobs:
     async def older(self, before: datetime) -> AsyncIterator[list[str]]:
         """See `BlobStore.older`. One directory at once."""
         for folder in await self._disk.run(self._folders):
-            yield await self._disk.run(lambda: [path.name for path in folder.iterdir() if is_older(path, before)])  # noqa: B023  # run at once
+            yield await self._disk.run(lambda: _older(folder, before))  # noqa: B023  # run at once
 
     async def discard(self, checksum: str, before: datetime) -> bool:
         """See `BlobStore.discard`."""
@@ -66,8 +62,7 @@ class LocalBlobs:
         return await self._disk.run(lambda: self._claim(owner))
 
     def _path(self, checksum: str) -> Path:
-        assert len(checksum) == _CHECKSUM_CHARS, checksum
-        assert _HEX.issuperset(checksum), checksum
+        assert is_checksum(checksum), checksum
         return self._root / checksum[:2] / checksum
 
     def _place(self, temporary: Path, checksum: str) -> None:
@@ -118,6 +113,10 @@ class LocalBlobs:
             yield
         finally:
             os.close(descriptor)
+
+
+def _older(folder: Path, before: datetime) -> list[str]:
+    return [path.name for path in folder.iterdir() if is_checksum(path.name) and is_older(path, before)]
 
 
 def _sync(folder: Path) -> None:

@@ -19,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import S3Store
 
 from adapters.blobs.spool import PIECE_BYTES, Disk, discard_old, spooled
-from domain.blobs import Blob
+from domain.blobs import Blob, is_checksum
 from domain.errors import Damaged, Unavailable
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class ObjectBlobs:
         """See `BlobStore.older`."""
         with _translated():
             async for page in obstore.list(self._store):
-                yield [_checksum(item["path"]) for item in page if "/" in item["path"] and item["last_modified"] < before]
+                found = [_checksum(item["path"]) for item in page if item["last_modified"] < before]
+                yield [checksum for checksum in found if checksum is not None]
 
     async def discard(self, checksum: str, before: datetime) -> bool:
         """See `BlobStore.discard`."""
@@ -125,8 +126,10 @@ def _key(checksum: str) -> str:
     return f"{checksum[:2]}/{checksum}"
 
 
-def _checksum(key: str) -> str:
-    return key.rpartition("/")[2]
+def _checksum(key: str) -> str | None:
+    """Whose key this is, None for no blob's."""
+    name = key.rpartition("/")[2]
+    return name if is_checksum(name) and key == _key(name) else None
 
 
 @contextmanager

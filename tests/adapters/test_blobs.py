@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import obstore
 import pytest
 
 from adapters.blobs.local import LocalBlobs
@@ -144,6 +145,18 @@ async def test_old_blobs_are_found_and_discarded(store: BlobStore) -> None:
     assert await older(store, soon()) == {second.checksum}
     with pytest.raises(Damaged):
         await read(store, first.checksum, 0, 1)
+
+
+async def test_what_is_no_blob_is_let_alone(store: BlobStore, tmp_path: Path) -> None:
+    """Other programs leave things behind, and some keep theirs under hashes, too."""
+    blob = await save(store, b"abc")
+    for name in ("ab/.nfs00000000", f"ab/ab{'0' * 38}", f"ab/AB{'0' * 62}"):
+        if isinstance(store, ObjectBlobs):
+            await obstore.put_async(store._store, name, b"another's")
+        else:
+            (tmp_path / "blobs/ab").mkdir(exist_ok=True)
+            (tmp_path / "blobs" / name).write_bytes(b"another's")
+    assert await older(store, soon()) == {blob.checksum}
 
 
 async def test_a_store_is_its_first_claimants(store: BlobStore) -> None:
