@@ -34,6 +34,18 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) e ON true
 
+-- name: load_versions
+-- The state of those that were read as absent alone: it says whether they are. Of what was found, however long it is, the version says enough.
+SELECT s.stream, e.originator_version, e.topic, CASE WHEN s.absent THEN e.state END AS state
+FROM unnest($2::text[], $3::boolean[]) AS s (stream, absent)
+LEFT JOIN LATERAL (
+    SELECT originator_version, topic, state
+    FROM events
+    WHERE events.app_id = $1 AND originator_id = s.stream
+    ORDER BY originator_version DESC
+    LIMIT 1
+) e ON true
+
 -- name: find_unit_keys
 SELECT k.app_id, k.key, e.position, originator_id, originator_version, topic, state, metadata::text AS metadata, e.recorded_at
 FROM unnest($1::uuid[], $2::text[]) AS u (app_id, key)

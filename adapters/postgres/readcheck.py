@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from domain.errors import ReadConflict
@@ -27,10 +27,13 @@ class ReadCheck:
 
     async def __call__(self, app_id: UUID, reads: Sequence[Read], now: datetime) -> None:
         """Raise ReadConflict naming the first stream that has changed."""
-        rows = await self._reader.fetch(_SQL["load_streams"], [app_id] * len(reads), [read.stream for read in reads])
+        streams, absent = [read.stream for read in reads], [read.version == ABSENT for read in reads]
         expected = {read.stream: read.version for read in reads}
-        for row in rows:
-            stream = EMPTY_STREAM if row["topic"] is None else Stream(row["originator_version"], self._decode(row["topic"], row["state"]))
+        for row in await self._reader.fetch(_SQL["load_versions"], app_id, streams, absent):
             version = expected[row["stream"]]
-            if not (self._rules.is_absent(stream, now) if version == ABSENT else stream.version == version):
+            if not (self._is_absent(row, now) if version == ABSENT else row["originator_version"] == version):
                 raise ReadConflict(stream=row["stream"])
+
+    def _is_absent(self, row: Mapping[str, Any], now: datetime) -> bool:
+        stream = EMPTY_STREAM if row["topic"] is None else Stream(row["originator_version"], self._decode(row["topic"], row["state"]))
+        return self._rules.is_absent(stream, now)
