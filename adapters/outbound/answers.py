@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+import anyio.lowlevel
 from aiohttp import ClientResponse
 
 from domain.outbound import MAX_BODY_BYTES, CallFailed, HttpAnswer
@@ -37,6 +38,7 @@ async def read_answer(response: ClientResponse) -> HttpAnswer:
             body += piece
             if len(body) > MAX_BODY_BYTES:
                 raise _too_large()
+            await anyio.lowlevel.checkpoint()  # few bytes may become many pieces
     if decoder is not None and received:
         decoder.check_end()
         headers = {name: value for name, value in headers.items() if name not in _ABOUT_CODING}
