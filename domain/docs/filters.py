@@ -122,6 +122,8 @@ class _Parser:
     def filter(self, raw: object) -> Filter:
         if not isinstance(raw, dict):
             raise _refusal(f"a filter must be an object, not {_type(raw)}")
+        if not raw:
+            return self._counted(EVERYTHING)
         return _all([self._member(name, value) for name, value in raw.items()])
 
     def _member(self, name: str, value: Any) -> Filter:

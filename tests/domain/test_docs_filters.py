@@ -114,6 +114,7 @@ def test_a_filter_holds_or_does_not(raw: Any, data: Any, holds: object) -> None:
         ({"a..b": 1}, "'a..b' is no field: a name in it is empty"),
         ({"a.b.c.d.e.f": 1}, "'a.b.c.d.e.f' has more than 5 levels"),
         ({f"f{number}": 1 for number in range(101)}, "more than 100 conditions"),
+        ({"$or": [{}] * 101}, "more than 100 conditions"),
         ({"$sort": "a"}, "unknown operator '$sort'"),
     ],
 )
