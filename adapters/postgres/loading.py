@@ -13,7 +13,7 @@ import msgspec
 from adapters.postgres.lane import Lane, head_from
 from adapters.postgres.pending import Pending
 from adapters.postgres.rows import recorded_from
-from adapters.postgres.states import AppStates, StateCache
+from adapters.postgres.states import MAX_STREAM_BYTES, AppStates, StateCache
 from domain.events import Event, Recorded
 from domain.judge import Head
 from domain.statements import load_sql
@@ -22,15 +22,21 @@ from domain.units import EMPTY_STREAM, Fence, Stream
 _SQL: Final = load_sql("adapters.postgres", "log.sql")
 _ABSENT_BEFORE_GUESSING: Final = 64
 _ANY_STREAM: Final = ""
+_MOST_READ_TOO: Final = 256
+"""Streams of which the version is enough and whose last events are read all the same, because they may be asked for next."""
 
 Repeated = dict[tuple[UUID, str], tuple[Recorded, ...]]
 
 
 class LoadedApp(msgspec.Struct, eq=False):
-    """One app's head and the streams that a batch needs, true at that head. `is_fresh`: the head was read for this batch. `guessed`: taken for empty."""
+    """One app's head and the streams that a batch needs, true at that head. `is_fresh`: the head was read for this batch. `guessed`: taken for empty.
+
+    Of a stream that is not `whole`, the last event may be missing.
+    """
 
     states: AppStates
     names: set[str] = msgspec.field(default_factory=set)
+    whole: set[str] = msgspec.field(default_factory=set)
     streams: dict[str, Stream] = {}
     guessed: set[str] = msgspec.field(default_factory=set)
     is_fresh: bool = False
@@ -75,6 +81,7 @@ class Loading:
             if app is None or unit.app_id is not app_id:
                 app_id, app = unit.app_id, self._app(loaded, unit.app_id)
             app.names |= item.streams
+            app.whole |= item.whole
             if unit.idempotency_key is not None:
                 keys.add((unit.app_id, unit.idempotency_key))
         may_guess = may_guess and self._absent_in_a_row >= _ABSENT_BEFORE_GUESSING and all(item.may_be_new for item in pending)
@@ -129,7 +136,10 @@ class Loading:
 
     async def _read(self, lane: Lane, missing: list[tuple[UUID, str]], loaded: Loaded) -> None:
         """Read streams with their heads. An app whose head has moved loses what was known of it, and is read again as a whole."""
-        rows = await lane.fetch(_SQL["load_streams"], [app_id for app_id, _ in missing], [name for _, name in missing])
+        whole = [name in loaded.apps[app_id].whole for app_id, name in missing]
+        # However much somebody has read: all of it at once would hold everybody up, if there is room for it.
+        most = MAX_STREAM_BYTES if len(missing) - sum(whole) <= _MOST_READ_TOO else 0
+        rows = await lane.fetch(_SQL["load_streams"], [app_id for app_id, _ in missing], [name for _, name in missing], whole, most)
         if len(rows) < len(missing):
             await lane.fetch(_SQL["ensure_heads"], sorted({app_id for app_id, _ in missing}))
             return
@@ -152,6 +162,9 @@ class Loading:
         if row["topic"] is None:
             stream, size = EMPTY_STREAM, 0
             self._absent_in_a_row += 1
+        elif row["state"] is None:
+            self._absent_in_a_row = 0
+            return Stream(row["originator_version"])
         else:
             stream = Stream(row["originator_version"], self._decode(row["topic"], row["state"]), row["recorded_at"])
             size = len(row["state"])

@@ -23,8 +23,11 @@ SELECT app_id, position, epoch, last_recorded_at, closed FROM log_head WHERE app
 SELECT app_id, position, epoch, last_recorded_at, closed FROM log_head WHERE app_id = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED
 
 -- name: load_streams
-SELECT s.app_id, s.stream, h.position, h.epoch, h.last_recorded_at, h.closed, clock_timestamp() AS now, e.originator_version, e.topic, e.state, e.recorded_at
-FROM unnest($1::uuid[], $2::text[]) AS s (app_id, stream)
+-- The state of those that are wanted whole, and of others if it has at most $4 bytes.
+SELECT
+    s.app_id, s.stream, h.position, h.epoch, h.last_recorded_at, h.closed, clock_timestamp() AS now, e.originator_version, e.topic, e.recorded_at,
+    CASE WHEN s.whole OR octet_length(e.state) <= $4 THEN e.state END AS state
+FROM unnest($1::uuid[], $2::text[], $3::boolean[]) AS s (app_id, stream, whole)
 JOIN log_head h ON h.app_id = s.app_id
 LEFT JOIN LATERAL (
     SELECT originator_version, topic, state, recorded_at

@@ -24,12 +24,14 @@ Verdict = tuple[Recorded, ...] | PiCloudError
 class Pending(msgspec.Struct, eq=False):
     """A unit and whoever waits for its verdict.
 
+    `whole` are those of its streams whose last event it takes to judge it; of the others, which it has only read, the version is enough.
     `gives_up_at` is on the loop's clock. `may_be_new`: all streams that it needs could be ones that nothing was appended to, for all that it says itself,
     and it would append to them. `sent`: it may be in the log by now. `settled`: its verdict has been told, whether anybody still listened or not.
     """
 
     unit: Unit
     streams: frozenset[str]
+    whole: frozenset[str]
     verdict: asyncio.Future[tuple[Recorded, ...]]
     gives_up_at: float
     may_be_new: bool
@@ -61,7 +63,7 @@ def pending_unit(unit: Unit, wait_s: float) -> Pending:
     if unit.fence is not None and not 0 <= unit.fence.token <= _MAX_TOKEN:
         raise Invalid("fence: not a token that was ever handed out", field="fence")
     loop = asyncio.get_running_loop()
-    return Pending(unit, streams, loop.create_future(), loop.time() + wait_s, _may_be_new(unit))
+    return Pending(unit, streams, _whole(unit, streams), loop.create_future(), loop.time() + wait_s, _may_be_new(unit))
 
 
 def refuse(pending: Iterable[Pending], error: Callable[[], PiCloudError]) -> None:
@@ -76,6 +78,11 @@ def _check_name(name: str, field: str) -> None:
     check_text(name, field)
     if len(name.encode()) > MAX_NAME_BYTES:
         raise Invalid(f"{field}: {len(name.encode())} bytes, at most {MAX_NAME_BYTES} are accepted", field=field)
+
+
+def _whole(unit: Unit, streams: frozenset[str]) -> frozenset[str]:
+    found = {read.stream for read in unit.reads if read.version != ABSENT}
+    return streams - (found - {change.effect.stream for change in unit.changes}) if found else streams
 
 
 def _may_be_new(unit: Unit) -> bool:

@@ -109,7 +109,8 @@ async def test_reads_use_their_indexes(connection: asyncpg.Connection) -> None:
     await _fill(connection)
     app = UUID(int=1)
     for name, args, index in [
-        ("load_streams", ([app], ["s"]), "events_stream_version"),
+        ("load_streams", ([app], ["s"], [True], 1), "events_stream_version"),
+        ("load_versions", (app, ["s"], [True]), "events_stream_version"),
         ("read_events", (app, 0, 10, 100), "events_pkey"),
         ("read_page", (app, 0, 10, 100), "events_pkey"),
         ("read_stream", (app, "s", 10), "events_stream_version"),
