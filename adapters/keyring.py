@@ -98,6 +98,8 @@ def _read_file(file: Path) -> bytes:
             if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & _OTHERS:
                 raise KeyProblem(f"the key file {file} can be read by others: chmod 600 it, and consider what it protects as known")
             return parse_key(opened.read())
+    except UnicodeDecodeError:
+        return parse_key("")
     except OSError as error:
         raise KeyProblem(f"the key file {file} cannot be read: {error.strerror}") from error
 
@@ -118,5 +120,15 @@ def _make_file(file: Path) -> None:
             pass  # somebody else was faster
         finally:
             Path(name).unlink()
+        _sync(file.parent)
     except OSError as error:
         raise KeyProblem(f"the key file {file} cannot be made: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Make the name of the file durable: what is encrypted with a key is lost when that is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

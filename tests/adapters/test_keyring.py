@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,6 +54,27 @@ def test_a_file_without_a_key_is_refused(tmp_path: Path, text: str) -> None:
     file.chmod(0o600)
     with pytest.raises(KeyProblem, match="a key is 32 bytes"):
         Keyring(file).current_id()
+
+
+def test_a_file_of_raw_bytes_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.key"
+    file.write_bytes(bytes(range(224, 256)))
+    file.chmod(0o600)
+    with pytest.raises(KeyProblem, match="a key is 32 bytes in base64"):
+        Keyring(file).current_id()
+
+
+def test_a_key_is_durable_before_anything_is_encrypted_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    sync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    Keyring(tmp_path / "secrets.key").seal(b"value", b"context")
+    assert synced == [False, True]
 
 
 def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
