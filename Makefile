@@ -48,6 +48,7 @@ clean: ## Remove the environment and caches, not the data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Compiled once here, so that no start compiles, wherever it runs and whoever may write there.
 # Stamps: what stands in them is installed. Only additions, so that serving and testing share one environment; `make clean` starts afresh.
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PiCloud needs Python 3.11 or newer; name one: make PYTHON=python3.11 ...")'
@@ -57,8 +58,9 @@ $(VENV)/.uv:
 
 $(VENV)/.installed: $(VENV)/.uv requirements.txt pyproject.toml
 	@echo "Installing PiCloud into $(VENV) ..."
-	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL) --require-hashes --compile-bytecode -r requirements.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q domain projections adapters runtime migrations web
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt

@@ -1,5 +1,7 @@
 """Encryption of what is at rest: AES-256-GCM under keys that are known by an id, one of them for what is encrypted from now on.
 
+The ciphers are loaded by the first value that needs them.
+
 The current key comes from the settings, or from a file that is made at its first use and that nobody else may read.
 """
 
@@ -16,8 +18,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.secrets import KeyProblem
 
@@ -56,6 +56,8 @@ class Keyring:
 
     def seal(self, value: bytes, context: bytes) -> Sealed:
         """Encrypt with the current key, for this context alone. Raises KeyProblem."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         identity = self.current_id(make=True)
         assert identity is not None
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -63,6 +65,9 @@ class Keyring:
 
     def open(self, sealed: Sealed, context: bytes) -> bytes:
         """Decrypt. Raises KeyProblem when the key is not there, or value or context are not those that were encrypted."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         if not self.knows(sealed.key_id):
             raise KeyProblem(f"the key {sealed.key_id} that this value is encrypted with is not here: see PICLOUD_SECRETS_KEY and PICLOUD_SECRETS_OLD_KEYS")
         try:

@@ -1,11 +1,9 @@
-"""JSON Web Tokens (RFC 7519), signed by HMAC with SHA-256."""
+"""JSON Web Tokens (RFC 7519), signed by HMAC with SHA-256. The library is loaded by the first of them, for it brings one of ciphers along."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-
-import jwt
 
 from domain.errors import Unauthenticated
 
@@ -17,11 +15,15 @@ _OPTIONS: Final[Any] = {"verify_exp": False, "verify_iat": False, "verify_nbf": 
 
 def sign(claims: Mapping[str, Any], kid: str, key: bytes) -> str:
     """A token."""
+    import jwt
+
     return jwt.encode(dict(claims), key, algorithm=_ALGORITHM, headers={"kid": kid})
 
 
 def key_id(token: str) -> str:
     """The id of the key that a token says it was signed by. Nothing is verified. Raises Unauthenticated for what is no token."""
+    import jwt
+
     try:
         kid = jwt.get_unverified_header(token).get("kid")
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -33,6 +35,8 @@ def key_id(token: str) -> str:
 
 def verify(token: str, key: bytes) -> dict[str, Any]:
     """The claims of a token that this key has signed. Raises Unauthenticated. Claims are not judged, times included."""
+    import jwt
+
     try:
         return jwt.decode(token, key, algorithms=[_ALGORITHM], options=_OPTIONS)
     except (jwt.PyJWTError, ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -33,7 +33,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One run of one script, with everything that makes it repeatable.
 
     `modules` stand in load order (a module after all that it imports). `ctx` is the handler's argument as plain JSON values plus bytes, in the shape of
-    script-sdk ("`ctx`"). `clock` and `seed` are all that the script sees of time and chance.
+    script-sdk ("`ctx`"). `clock` and `seed` are all that the script sees of time and chance. `denied` are effects (`kv_set`) that it may not ask for, each with
+    the message of the PermissionError that it gets instead.
     """
 
     app_id: UUID
@@ -44,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     timeout_s: float
     limits: Limits = Limits()
+    denied: Mapping[str, str] = {}
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from adapters.blobs.local import LocalBlobs
-from adapters.blobs.objects import ObjectBlobs, S3Place
 from domain.blobs import BlobStore
 from runtime.blobs import Blobs
 from runtime.environment import Secret
@@ -23,6 +22,8 @@ def open_blobs(settings: Settings, metrics: Metrics) -> Blobs:
 def _store(files: Files, data_dir: Path) -> BlobStore:
     if files.url is None:
         return LocalBlobs(data_dir / "blobs")
+    from adapters.blobs.objects import ObjectBlobs, S3Place  # noqa: PLC0415  # with its library, only where it is used
+
     url = urlsplit(files.url.value)
     place = S3Place(
         bucket=url.netloc,

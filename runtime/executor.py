@@ -285,6 +285,7 @@ class _Execution:
                 seed=self._seed,
                 timeout_s=max(self._left_s(), _MIN_RERUN_S),
                 limits=call.script.limits,
+                denied=host.denied(),
             )
             result = storable(await executor.sandbox.run(job, host))
         finally:

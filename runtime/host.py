@@ -13,8 +13,8 @@ from domain.sandbox import LATER, Call, RawEffect, ScriptError
 from domain.units import MAX_UNIT_BYTES, MAX_UNIT_EVENTS, Change, Read
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 from runtime.outside import MAX_KEPT_BYTES, Kept
-from runtime.sdk import CALLS, CONFIDENTIAL, EFFECTS, NOW, OUTSIDE, SLOW
-from runtime.services import Access
+from runtime.sdk import CALLS, CONFIDENTIAL, EFFECTS, NEEDS, NOW, OUTSIDE, SLOW
+from runtime.services import Access, lacking
 
 MAX_JOURNAL_BYTES: Final = 256 * 1024
 _SCRIPT_ERRORS: Final[tuple[type[Exception], ...]] = (KeyError, PermissionError, TypeError, ValueError, RuntimeError)
@@ -48,6 +48,12 @@ class RunHost:
     def reads_may_differ(self, reads: Sequence[Read]) -> bool:
         """Whether what was read may be of different moments (one call reads at one), or of one that has passed."""
         return bool(reads) and (self._access.recalled or (self._calls > 1 and len(reads) > 1))
+
+    def denied(self) -> dict[str, str]:
+        """The effects that the run may not ask for, each with what the script is told."""
+        if self._access.principal is None:
+            return {}
+        return {effect: lacking(service, capability) for effect, (service, capability) in NEEDS.items() if not self._access.may(capability)}
 
     def answer_now(self, call: Call) -> Any:
         """See `Host.answer_now`. What the outside world has answered to this execution already is at hand."""

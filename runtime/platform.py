@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from uuid_utils.compat import uuid7
 
-from adapters.outbound import HttpClient, Limits, Policy
+from adapters.outbound import DeferredClient, Policy
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
@@ -26,6 +26,7 @@ from adapters.postgres.vault import PgVault
 from adapters.sandbox import SandboxSettings, open_sandbox
 from domain.authz import Principal
 from domain.clock import Clock, utc_now
+from domain.outbound import Outbound
 from domain.ports import Appender
 from domain.registry import EVENTS, RULES
 from domain.sandbox import Sandbox
@@ -222,12 +223,18 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
     }
 
 
-def _outbound(settings: Settings, metrics: Metrics) -> HttpClient:
+def _outbound(settings: Settings, metrics: Metrics) -> Outbound:
     chosen = settings.outbound
     if chosen.allow_private:
         logger.warning("outbound_allows_private", variable="PICLOUD_HTTP_ALLOW_PRIVATE", meaning="scripts can call this machine and the networks around it")
     policy = Policy(allow_private=chosen.allow_private, low_ports=frozenset(chosen.low_ports))
-    return HttpClient(policy, Limits(calls=chosen.calls, calls_per_app=chosen.calls_per_app), metrics.called_out)
+
+    def make() -> Outbound:
+        from adapters.outbound.client import HttpClient, Limits  # noqa: PLC0415  # loaded by the first call
+
+        return HttpClient(policy, Limits(calls=chosen.calls, calls_per_app=chosen.calls_per_app), metrics.called_out)
+
+    return DeferredClient(make)
 
 
 def _sandbox_settings(settings: Settings) -> SandboxSettings:

@@ -65,8 +65,12 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
 
     def require(self, service: str, capability: Capability) -> None:
         """Raise PermissionError, which the script may catch, when an attached principal lacks a capability."""
-        if self.principal is not None and not decide(self.principal, capability, self.app_id).allowed:
-            raise PermissionError(f"{service}: app_{capability.replace('.', '_')} is required")
+        if not self.may(capability):
+            raise PermissionError(lacking(service, capability))
+
+    def may(self, capability: Capability) -> bool:
+        """Whether the run has a capability; an anonymous one has all of them."""
+        return self.principal is None or decide(self.principal, capability, self.app_id).allowed
 
     def announce(self, stream: str) -> None:
         """Say that a stream is read next."""
@@ -88,6 +92,11 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
         return tuple(Read(stream, version) for stream, version in self.reads.items())
 
 
+def lacking(service: str, capability: Capability) -> str:
+    """What a script is told of a capability that its principal lacks."""
+    return f"{service}: app_{capability.replace('.', '_')} is required"
+
+
 HostCall = Callable[..., Awaitable[Any]]
 """`await call(access, *args)`: a plain value, or a built-in error for the script."""
 ToChange = Callable[..., Change]
@@ -102,8 +111,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A service's part in running scripts.
 
     `slow` names calls that may wait long: their runs are parked meanwhile. `outside` names those that the outside world answers: a re-run of the same
-    execution is given their answers again (see `runtime.outside`). No journal keeps the answers of
-    `confidential` ones.
+    execution is given their answers again (see `runtime.outside`). No journal keeps the answers of `confidential` ones. `needs` says which capability each
+    effect takes, so that a script without it is told where it asks.
     """
 
     name: str
@@ -113,6 +122,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     outside: frozenset[str] = frozenset()
     confidential: frozenset[str] = frozenset()
     effects: Mapping[str, ToChange] = {}
+    needs: Mapping[str, Capability] = {}
     event: Describe | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.outbound.client import HttpClient, Limits
+from adapters.outbound.deferred import DeferredClient
 from adapters.outbound.policy import Policy
 
-__all__ = ["HttpClient", "Limits", "Policy"]
+__all__ = ["DeferredClient", "Policy"]

@@ -112,6 +112,8 @@ class Execution:
         planned = plan(self.job)
         self._tail_start = planned.tail_start
         inputs = {**planned.inputs, "_picloud_ctx": ctx_input(self.job.ctx, planned.ctx_names)}
+        if self.job.denied:
+            inputs["_picloud_denied"] = dict(self.job.denied)
         return self._advance(lambda: session.feed_start(planned.code, inputs=inputs, print_callback=self._output))
 
     def resume(self, answer: Any) -> Call | RunResult:

@@ -59,6 +59,7 @@ def _part(name: str) -> tuple[Definition, ...]:
 
 
 _DEFINITIONS: Final = tuple(definition for name in ("core", *EXPORTS, "modules") for definition in _part(name))
+_GUARD: Final = (SDK_FOLDER / "guard.monty").read_text()
 _LATE: Final = tuple(definition for name in ("core", *EXPORTS) for definition in _part(f"{name}_late"))
 
 
@@ -88,16 +89,16 @@ def plan(job: Job) -> Plan:
     """What to feed for this job. Kept for scripts of usual length."""
     texts = job.script.source, *(module.source for module in job.modules)
     make = _kept_plan if sum(map(len, texts)) <= _KEPT_CHARS else _plan
-    return make(job.script.source, job.modules)
+    return make(job.script.source, job.modules, guarded=bool(job.denied))
 
 
-def _plan(source: str, modules: tuple[Source, ...]) -> Plan:
+def _plan(source: str, modules: tuple[Source, ...], *, guarded: bool) -> Plan:
     importing = "import" in source
     words = words_of((source, *(module.source for module in modules)) if importing else (source,))
     exports = tuple(name for name in EXPORTS if name in words)
     dynamic = not DYNAMIC.isdisjoint(words)
     chosen = _selection(roots(_DEFINITIONS, words | ({"_run", "_load"} if importing else {"_run"})), every_method=dynamic)
-    code = f"{_head(exports, importing=importing)}\n{source}{TAIL}"
+    code = f"{_head(exports, importing=importing, guarded=guarded)}\n{source}{TAIL}"
     inputs: dict[str, Any] = {"_picloud_text": chosen.text, "_picloud": {"_texts": chosen.late, **{call: _host_call(call) for call in chosen.host_calls}}}
     if importing:
         inputs["_picloud_modules"] = _placed(modules)
@@ -112,8 +113,9 @@ def _selection(wanted: frozenset[str], *, every_method: bool) -> Selection:
     return select(_DEFINITIONS, _LATE, wanted, every_method=every_method)
 
 
-def _head(exports: tuple[str, ...], *, importing: bool) -> str:
-    statements = ["_picloud['_sdk'] = _picloud", "exec(_picloud_text, _picloud)", *(f"{name} = _picloud['{name}']" for name in exports)]
+def _head(exports: tuple[str, ...], *, importing: bool, guarded: bool) -> str:
+    guard = ["_picloud['_denied'] = _picloud_denied", f"exec({_GUARD!r}, _picloud)"] if guarded else []
+    statements = ["_picloud['_sdk'] = _picloud", "exec(_picloud_text, _picloud)", *guard, *(f"{name} = _picloud['{name}']" for name in exports)]
     if importing:
         statements.append(f"_picloud['_load'](_picloud_modules, {exports!r})")
     return "; ".join(statements)

@@ -35,4 +35,5 @@ SLOW: Final = frozenset(name for service in SERVICES for name in service.slow)
 OUTSIDE: Final = frozenset(name for service in SERVICES for name in service.outside)
 CONFIDENTIAL: Final = frozenset(name for service in SERVICES for name in service.confidential)
 EFFECTS: Final[dict[str, ToChange]] = {name: effect for service in SERVICES for name, effect in service.effects.items()}
+NEEDS: Final = {effect: (service.name, capability) for service in SERVICES for effect, capability in service.needs.items()}
 EVENTS: Final = {service.name: service.event for service in SERVICES if service.event is not None}

@@ -231,5 +231,6 @@ DOCS: Final = Service(
     calls={"docs_get": docs_get, "docs_find": docs_find, "docs_list": docs_list, "docs_count": docs_count},
     now={"docs_get": docs_get_now, "docs_new_id": docs_new_id},
     effects={"docs_create": docs_create, "docs_update": docs_update, "docs_delete": docs_delete},
+    needs=dict.fromkeys(("docs_create", "docs_update", "docs_delete"), Capability.DOCS_WRITE),
     event=describe,
 )

@@ -257,5 +257,6 @@ FILES: Final = Service(
     calls={"files_head": files_head, "files_read": files_read, "files_stage": files_stage, "files_list": files_list},
     now={"files_head": files_head_now},
     effects={"files_create": files_create, "files_update": files_update, "files_delete": files_delete},
+    needs=dict.fromkeys(("files_create", "files_update", "files_delete"), Capability.FILES_WRITE),
     event=describe,
 )

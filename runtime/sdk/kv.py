@@ -224,5 +224,6 @@ KV: Final = Service(
     calls={"kv_get": kv_get, "kv_list": kv_list},
     now={"kv_get": kv_get_now},
     effects={"kv_set": kv_set, "kv_delete": kv_delete, "kv_increment": kv_increment},
+    needs=dict.fromkeys(("kv_set", "kv_delete", "kv_increment"), Capability.KV_WRITE),
     event=describe,
 )

@@ -57,5 +57,6 @@ PUBSUB: Final = Service(
     calls={"pubsub_token": pubsub_token},
     confidential=frozenset({"pubsub_token"}),
     effects={"pubsub_publish": pubsub_publish},
+    needs={"pubsub_publish": Capability.PUBSUB_PUBLISH},
     event=describe,
 )

@@ -276,6 +276,19 @@ def handler(ctx):
         c.set("a", 1)
     return read
 """)
+    catches = await app.script(
+        """
+def handler(ctx):
+    told = []
+    for write in (lambda: kv.collection("c").set("a", 1), lambda: kv.collection("c").increment("n"), lambda: docs.collection("d").create({}, "x")):
+        try:
+            write()
+        except PermissionError as error:
+            told.append(str(error))
+    return told
+""",
+        name="catches",
+    )
     viewer = Principal(kind="user", id=uuid4(), app_roles={app.id: "viewer"})
     nobody = Principal(kind="user", id=uuid4())
     assert reply(await app.run(script, viewer)) is True
@@ -284,6 +297,8 @@ def handler(ctx):
     assert refused.ending == "raised"
     assert refused.result.error is not None
     assert refused.result.error.type == "PermissionError"
+    assert [(frame.script, frame.line) for frame in refused.result.error.frames] == [("main", 10)]
+    assert reply(await app.run(catches, viewer)) == ["kv: app_kv_write is required"] * 2 + ["docs: app_docs_write is required"]
     assert (await app.run(script, None, query={"write": "1"})).ending == "returned"
     assert len(await app.events(KvSet)) == 1
     assert platform.executor.shares.waiting == 0

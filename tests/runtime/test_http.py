@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.outbound import HttpClient, Limits, Policy
+from adapters.outbound import Policy
+from adapters.outbound.client import HttpClient, Limits
 from domain.authz import Principal
 from domain.kv import SetKey
 from runtime.platform import Platform
