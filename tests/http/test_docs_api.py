@@ -237,7 +237,7 @@ async def test_bad_names_cursors_and_moments_are_refused(owner: httpx.AsyncClien
         for path in (place(app), place(app, "c")):
             for cursor in BAD_CURSORS:
                 refused(await owner.get(path, params={"cursor": cursor}), 422, field="cursor")
-        for limit in ("0", "1001", "x", ""):
+        for limit in ("0", "201", "x", ""):
             refused(await owner.get(place(app, "c"), params={"limit": limit}), 422, field="limit")
         future = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         for at in ("", "x", "-1", "2", str(2**63), "2026-01-01", future):

@@ -11,7 +11,6 @@ from litestar.params import JSONBody
 
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_at, parse_limit
-from domain.docs.queries import MAX_LIMIT
 from projections.docs.reads import Collection, Document
 from web.admin.call import AdminCall, Call
 from web.admin.parameters import Query, Segment
@@ -65,7 +64,7 @@ async def list_doc_collections(call: Call, app: Segment, limit: Query = None, cu
 async def list_documents(call: Call, app: Segment, collection: Segment, limit: Query = None, cursor: Query = None, at: Query = None) -> Page[Document]:
     """Documents of a collection by id, in code-point order. A page ends early where its documents have 4 MiB."""
     found = await call.app(app, Capability.DOCS_READ)
-    size = parse_limit(limit, maximum=MAX_LIMIT)
+    size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "docs", (str,))
     documents = await docs_of(call).page(found.app_id, segment(collection, "collection"), after, size, _at(at))
     return cut_page(documents.more, documents.items, lambda document: encode("docs", document.id))
