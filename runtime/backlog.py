@@ -165,6 +165,12 @@ class Backlog:
             self._waiting = {app_id: waiting for app_id, waiting in self._waiting.items() if waiting}
         return late
 
+    def forgo(self) -> Sequence[Work]:
+        """Take out all rows that wait for a slot, because none will be given any more; they are still held."""
+        forgone = [each.work for waiting in self._waiting.values() for each in waiting]
+        self._waiting.clear()
+        return forgone
+
     def waits(self) -> bool:
         """Whether any row waits for a slot."""
         return bool(self._waiting)

@@ -87,14 +87,14 @@ class Maintenance:
 
 
 @asynccontextmanager
-async def scheduled(pool: asyncpg.Pool, jobs: dict[str, tuple[Job, float]]) -> AsyncIterator[None]:
+async def scheduled(locks: asyncpg.Pool, jobs: dict[str, tuple[Job, float]]) -> AsyncIterator[None]:
     """Run each named job every so many seconds, one process at a time, while the context lasts."""
     scheduler = AsyncIOScheduler(timezone="UTC")
     for name, (job, every_s) in jobs.items():
         trigger = IntervalTrigger(seconds=every_s, timezone="UTC")
         # At once for the first time: a process that is restarted more often than hourly would never apply retention.
         at_once = datetime.now(UTC)
-        scheduler.add_job(_alone, trigger, args=(pool, name, job), id=name, max_instances=1, coalesce=True, misfire_grace_time=None, next_run_time=at_once)
+        scheduler.add_job(_alone, trigger, args=(locks, name, job), id=name, max_instances=1, coalesce=True, misfire_grace_time=None, next_run_time=at_once)
     scheduler.start()
     try:
         yield
@@ -107,22 +107,26 @@ def retention_job(maintenance: Maintenance) -> tuple[Job, float]:
     return maintenance.retain, _RETENTION_EVERY_S
 
 
-async def alone(pool: asyncpg.Pool, name: str, job: Job) -> bool:
-    """Do a job unless another process is doing it; says whether it did. The lock ends with its session, so a dead process holds nothing up."""
+async def alone(locks: asyncpg.Pool, name: str, job: Job) -> bool:
+    """Do a job unless another process is doing it; says whether it has.
+
+    `locks` is a pool of one connection, whose session has all such locks of this process. It is taken for a statement and not for as long as the job lasts:
+    jobs that each held a connection and needed another one of the same pool could wait for each other for ever. The locks end with the session, so a dead
+    process holds nothing up.
+    """
     key = crc32(name.encode())
-    async with pool.acquire() as connection:
-        if not await connection.fetchval(_SQL["try_lock"], key):
-            return False
-        try:
-            await job()
-        finally:
-            await connection.execute(_SQL["unlock"], key)
+    if not await locks.fetchval(_SQL["try_lock"], key):
+        return False
+    try:
+        await job()
+    finally:
+        await locks.fetchval(_SQL["unlock"], key)
     return True
 
 
-async def _alone(pool: asyncpg.Pool, name: str, job: Job) -> None:
+async def _alone(locks: asyncpg.Pool, name: str, job: Job) -> None:
     try:
-        await alone(pool, name, job)
+        await alone(locks, name, job)
     except (PiCloudError, asyncpg.PostgresError, *LOST) as error:
         log.warning("job_failed", job=name, error=str(error))
     except Exception:

@@ -73,6 +73,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     worker_id: UUID
     pool: asyncpg.Pool
+    locks: asyncpg.Pool
     reader: PgReader
     log: PgLog
     appender: Appender
@@ -105,7 +106,7 @@ async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) ->
         roles = settings.process.roles
         await stack.enter_async_context(present(platform.reader, platform.worker_id, roles, settings.process.beat_s))
         if "scheduler" in roles:
-            await stack.enter_async_context(scheduled(platform.pool, _jobs(platform)))
+            await stack.enter_async_context(scheduled(platform.locks, _jobs(platform)))
         await stack.enter_async_context(_background(platform, roles))
         yield platform
 
@@ -115,6 +116,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     metrics = Metrics()
     pool = await stack.enter_async_context(open_pool(dsn, settings.pg.pool_max))
     reader = PgReader(pool)
+    locks = await stack.enter_async_context(open_pool(dsn, 1))
     # A claim that a crash undoes was never needed (see `projections.outbox.claims`), so claims need not wait for the disk.
     background = PgReader(await stack.enter_async_context(open_pool(dsn, _BACKGROUND_POOL, synchronous_commit="off")))
     codec = StructMapper(EVENTS)
@@ -151,7 +153,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log.on_commit(reactor.committed)
     log.claim_for(reactor)
     log.on_commit(metrics.committed)
-    cron = CronScheduler(reader, appender, partial(alone, pool), clock)
+    cron = CronScheduler(reader, appender, partial(alone, locks), clock)
     log.on_commit(cron.committed)
     log.wakeups.on_foreign(directory.moved)
     log.wakeups.on_foreign(cron.moved)
@@ -162,6 +164,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         settings=settings,
         worker_id=worker_id,
         pool=pool,
+        locks=locks,
         reader=reader,
         log=log,
         appender=appender,

@@ -135,6 +135,8 @@ class Reactor:
                 with anyio.move_on_after(GIVE_BACK_AFTER_S if self._backlog.waits() else _idle_s(next_in_s)):
                     await self._wake.wait()
             self._paused.set()
+            for work in self._backlog.forgo():
+                runs.start_soon(self._give_back, work.claim)
             if len(self._backlog):
                 log.info("waiting_for_runs", runs=len(self._backlog), at_most_s=_FINISH_WITHIN_S)
             with anyio.move_on_after(_FINISH_WITHIN_S):
@@ -210,7 +212,9 @@ class Reactor:
     def _wait(self, works: Iterable[Work | None], runs: anyio.abc.TaskGroup) -> None:
         now_s = anyio.current_time()
         for work in works:
-            if work is not None:
+            if work is not None and self._stopping:
+                runs.start_soon(self._give_back, work.claim)
+            elif work is not None:
                 self._backlog.wait(work, now_s)
         self._begin(runs)
 

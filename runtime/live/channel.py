@@ -63,7 +63,7 @@ class Channel:
         self._frames: list[bytes] = []
         self._bytes = 0
         self._chunks: dict[int, Chunk] = {}
-        self._waiting: list[Subscription] = []
+        self._waiting: dict[Subscription, None] = {}
         self._is_waking = False
 
     def push(self, position: int, frame: bytes) -> None:
@@ -95,8 +95,12 @@ class Channel:
         return len(self._positions) - bisect_right(self._positions, position)
 
     def wait(self, subscription: Subscription) -> None:
-        """Wake this one with the next frame."""
-        self._waiting.append(subscription)
+        """Wake this one with the next frame, unless it is woken by something else and says `wait_no_more`."""
+        self._waiting[subscription] = None
+
+    def wait_no_more(self, subscription: Subscription) -> None:
+        """It does not wait for a frame: on a channel where nothing happens nobody else would forget it."""
+        self._waiting.pop(subscription, None)
 
     def _chunk(self, after: int) -> Chunk | None:
         start = bisect_right(self._positions, after)
@@ -123,6 +127,6 @@ class Channel:
 
     def _wake(self) -> None:
         self._is_waking = False
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for subscription in waiting:
             subscription.wake()

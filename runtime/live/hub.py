@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import anyio
@@ -32,6 +32,8 @@ _RETRY_AFTER_S: Final = 5.0
 
 Judge = Callable[[], Awaitable[Access]]
 """By what right somebody listens, asked of the database now. Raises NotFound or Unauthenticated."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -65,11 +67,13 @@ class Live:
         try:
             yield
         finally:
-            self._by_app -= Counter({app_id: 1})
-            self._by_address -= Counter({address: 1})
+            _count_down(self._by_app, app_id)
+            _count_down(self._by_address, address)
 
     async def subscribe(self, app_id: UUID, key: Key, judge: Judge, after: int | None) -> Subscription:
         """Begin to follow, after a position or from here on. Raises what `judge` raises, and Unavailable at the end of the process.
+
+        A position that the log has not reached is none of its own: it is another app's that had the host before, or of before a database was restored.
 
         Who may listen is asked again when the log says that this has changed meanwhile, so that no change is missed between the asking and the following.
         """
@@ -77,12 +81,14 @@ class Live:
             await judge()  # nobody who may not listen makes a process follow a log
         while True:
             feed = await self._feed(app_id)
+            if after is not None and after > feed.seen and after > await self._log.head(app_id):
+                after = None
             epoch = feed.epoch
             access = await judge()
             if feed.epoch == epoch and self._feeds.get(app_id) is feed and not self._is_closed:
                 break
         channel = feed.channel(key)
-        subscription = Subscription(feed, channel, access, feed.seen if after is None else after)
+        subscription = Subscription(feed, channel, access, after)
         channel.subscribers.add(subscription)
         self._opened += 1
         self._slots[self._opened % _SLOTS].add(subscription)
@@ -186,3 +192,10 @@ class Live:
 
     def _lag(self) -> float:
         return max((self._log.wakeups.position(feed.app_id) - feed.seen for feed in self._feeds.values()), default=0)
+
+
+def _count_down(counter: Counter[T], key: T) -> None:
+    """Not by subtracting counters, which looks at every key."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

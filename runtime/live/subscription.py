@@ -38,7 +38,10 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscription:
-    """`after` is where it stands. `ended` is why it is over, None while it is not; `is_stalled` that its reader takes nothing."""
+    """`after` is where it stands; `is_fresh`: it began from here on, and has nothing yet.
+
+    `ended` is why it is over, None while it is not; `is_stalled` that its reader takes nothing.
+    """
 
     __slots__ = (
         "_beats",
@@ -53,14 +56,16 @@ class Subscription:
         "channel",
         "ended",
         "feed",
+        "is_fresh",
         "is_stalled",
     )
 
-    def __init__(self, feed: Feed, channel: Channel, access: Access, after: int) -> None:
+    def __init__(self, feed: Feed, channel: Channel, access: Access, after: int | None) -> None:
         self.feed = feed
         self.channel = channel
         self.access = access
-        self.after = after
+        self.after = feed.seen if after is None else after
+        self.is_fresh = after is None
         self.ended: str | None = None
         self.is_stalled = False
         self._sent_at_beat = -1
@@ -75,6 +80,9 @@ class Subscription:
         """Send everything after `after`, as it comes, and heartbeats; returns why it has ended."""
         is_live = self.after >= self.channel.floor
         while self.ended is None:
+            if self._beats:  # also of who never catches up: its right to listen may have ended
+                await self._beat(send)
+                continue
             if self.after < self.channel.floor:
                 if is_live:
                     self.feed.metrics.fell_back()
@@ -86,8 +94,6 @@ class Subscription:
             if chunk is not None:
                 await self._take(chunk, send)
                 await asyncio.sleep(0)  # sending waits only for a slow reader, and others want their turn
-            elif self._beats:
-                await self._beat(send)
             else:
                 await self._wait()
         return self.ended
@@ -160,3 +166,4 @@ class Subscription:
             await self._waiter
         finally:
             self._waiter = None
+            self.channel.wait_no_more(self)

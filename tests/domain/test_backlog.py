@@ -148,3 +148,12 @@ def test_slots_go_to_the_app_that_has_the_fewest() -> None:
     order = [begun.claim.app_id for begun in begin_all(backlog, 0.0)]
     assert Counter(order) == {BUSY: 2, OTHER: 2}
     assert order[0] != order[1]
+
+
+def test_what_is_forgone_waits_no_more_but_is_held_until_it_is_given_back() -> None:
+    backlog = Backlog(2)
+    for app_id in (BUSY, OTHER):
+        backlog.hold(app_id)
+        backlog.wait(work(app_id), 0)
+    assert {each.claim.app_id for each in backlog.forgo()} == {BUSY, OTHER}
+    assert (backlog.waits(), backlog.begin(0), len(backlog)) == (False, None, 2)

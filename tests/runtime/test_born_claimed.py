@@ -15,8 +15,10 @@ from domain.kv import SetKey
 from domain.triggers import TriggerSaved, trigger_stream
 from domain.units import Effect, Record
 from projections.outbox.claims import release_others
+from runtime.backlog import MAX_AHEAD
 from runtime.database import rebuild_projections, verify_projections
 from runtime.platform import Platform
+from runtime.reactor import _FINISH_WITHIN_S
 from runtime.settings import Process, Settings
 from tests.adapters.proxy import open_proxy
 from tests.runtime.world import App, eventually, new_app, running
@@ -146,6 +148,23 @@ async def test_a_process_that_ends_gives_back_what_it_has_not_run(dsn: str) -> N
         watched = App(watcher, app.id)
         assert {row["worker_id"] for row in await watched.outbox()} == {None}
         assert len(await watched.outbox()) == 20
+        assert await watched.events(ExecutionFailed) == []
+
+
+async def test_a_process_that_ends_waits_for_what_runs_and_not_for_what_waits(dsn: str) -> None:
+    """Rows are claimed far ahead here, as they are after many short runs."""
+    async with running(dsn, ONLY_WEB) as watcher:
+        async with running(dsn) as platform:
+            app = await new_app(platform)
+            await _warmed(app)
+            await app.trigger(await app.script(SLOW), "c")
+            platform.reactor._backlog._ahead = MAX_AHEAD
+            await app.append(*map(put, range(MAX_AHEAD)))
+            await eventually(lambda: _claimed_here(app), lambda rows: rows > 20)
+            began = anyio.current_time()
+        assert anyio.current_time() - began < _FINISH_WITHIN_S - 1
+        watched = App(watcher, app.id)
+        assert {row["worker_id"] for row in await watched.outbox()} == {None}
         assert await watched.events(ExecutionFailed) == []
 
 

@@ -210,6 +210,59 @@ async def test_subscribers_survive_restarts_and_change_processes(server_dsn: str
     assert all(subscriber.seen == wanted for subscriber in subscribers)
 
 
+async def test_where_nothing_happens_heartbeats_and_departures_leave_nothing_behind(server_dsn: str, template: str) -> None:
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform, anyio.create_task_group() as tasks:
+        app = await new_app(platform)
+        stays = await platform.live.subscribe(app.id, KEYS[0], judge, None)
+        beats = Subscriber(KEYS[0], 0)
+        tasks.start_soon(stays.deliver, partial(_note, beats))
+        for _ in range(20):
+            with anyio.move_on_after(0.01):
+                comes_and_goes = await platform.live.subscribe(app.id, KEYS[0], judge, None)
+                await comes_and_goes.deliver(partial(_note, beats))
+            platform.live.leave(comes_and_goes)
+            stays.beat()
+            await _until(lambda: not stays._beats)
+        await _until(lambda: len(stays.channel._waiting) == 1)
+        tasks.cancel_scope.cancel()
+    platform.live.leave(stays)
+
+
+async def test_who_may_listen_no_longer_is_ended_however_far_it_is_behind(server_dsn: str, template: str) -> None:
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        await app.append(*(Publish(topic="a", message=raw("m" * 20_000)) for _ in range(100)))
+        taken = Subscriber(KEYS[0], 0)
+
+        async def may_listen() -> bool:
+            return not taken.seen
+
+        async def admin() -> Access:
+            return Access(recheck=may_listen)
+
+        subscription = await platform.live.subscribe(app.id, KEYS[0], admin, 0)
+
+        async def take(data: bytes) -> None:
+            taken.seen += map(int, _ID.findall(data))
+            subscription.beat()
+
+        assert await subscription.deliver(take) == "credential_ended"
+        assert 0 < len(taken.seen) < 100
+        platform.live.leave(subscription)
+
+
+async def test_a_position_that_the_log_has_not_reached_is_none(server_dsn: str, template: str) -> None:
+    """Of another app that had the host before, or of before a database was restored: who waited for it would miss everything up to there."""
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        await app.append(*(Publish(topic="a", message=raw(number)) for number in range(3)))
+        head = await platform.log.head(app.id)
+        for after, stands_at, is_fresh in ((None, head, True), (0, 0, False), (head, head, False), (head + 1, head, True), (2**63 - 1, head, True)):
+            subscription = await platform.live.subscribe(app.id, KEYS[0], judge, after)
+            assert (subscription.after, subscription.is_fresh) == (stands_at, is_fresh)
+            platform.live.leave(subscription)
+
+
 async def test_feeds_end_when_nobody_follows(server_dsn: str, template: str) -> None:
     async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
         app = await new_app(platform)

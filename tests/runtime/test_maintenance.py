@@ -16,7 +16,7 @@ from domain.retention import RetentionApplied
 from domain.retry import RetryPolicy
 from domain.units import Record
 from runtime.database import rebuild_projections, verify_projections
-from runtime.settings import Process, Retention, Settings
+from runtime.settings import Postgres, Process, Retention, Settings
 from tests.runtime.world import App, eventually, new_app, running
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +42,15 @@ async def test_two_processes_sweep_each_expired_key_once(dsn: str) -> None:
         await one.maintenance.sweep_expired()
         assert len({recorded.stream for recorded in await app.expect(KvExpired, 700)}) == 700
         assert await app.kv("c") == {"stays": 1}
+
+
+async def test_jobs_do_not_hold_connections_that_others_need(dsn: str) -> None:
+    """They all begin at once, and each of them reads."""
+    with anyio.fail_after(20):
+        async with running(dsn, msgspec.structs.replace(SWEEPING, pg=Postgres(pool_max=1))) as platform:
+            app = await new_app(platform)
+            await _put(app, "k", ttl_s=0.01)
+            await app.expect(KvExpired)
 
 
 async def test_retention_shrinks_read_models_and_a_rebuild_agrees(dsn: str) -> None:

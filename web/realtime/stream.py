@@ -40,7 +40,7 @@ async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, se
     with platform.live.place(app_id, address_of(scope)):
         subscription = await platform.live.subscribe(app_id, key, judge, after)
         try:
-            await _Stream(platform, subscription, send).run(receive, fresh=after is None)
+            await _Stream(platform, subscription, send).run(receive)
         finally:
             platform.live.leave(subscription)
         if subscription.is_stalled:
@@ -57,21 +57,21 @@ class _Stream:
         self._subscription = subscription
         self._answer = send
 
-    async def run(self, receive: Receive, *, fresh: bool) -> None:
-        """Stream until the caller goes or the subscription ends. A `fresh` subscriber is told where it stands, or shown what is there."""
+    async def run(self, receive: Receive) -> None:
+        """Stream until the caller goes or the subscription ends. A fresh subscriber is told where it stands, or shown what is there."""
         async with anyio.create_task_group() as tasks:
             self._subscription.on_break(tasks.cancel_scope.cancel)
             tasks.start_soon(_until_gone, receive, tasks.cancel_scope.cancel)
-            await self._deliver(fresh=fresh)
+            await self._deliver()
             tasks.cancel_scope.cancel()
 
-    async def _deliver(self, *, fresh: bool) -> None:
+    async def _deliver(self) -> None:
         subscription = self._subscription
         self._expire()
         await self._answer({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        if fresh and KINDS[subscription.channel.key.kind].has_snapshot:
+        if subscription.is_fresh and KINDS[subscription.channel.key.kind].has_snapshot:
             await self._show()
-        elif fresh:
+        elif subscription.is_fresh:
             await self._send(opening(subscription.after))
         reason = await subscription.deliver(self._send)
         await self._answer({"type": "http.response.body", "body": ending(reason), "more_body": False})
