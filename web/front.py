@@ -5,6 +5,7 @@ It gives the request its id, refuses what no handler should see, picks the plane
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from domain.errors import Malformed, PiCloudError, TooLarge
+from domain.errors import Malformed, PiCloudError, TooLarge, Unavailable
 from runtime.metrics import Metrics
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.paths import canonical_path
@@ -77,6 +78,11 @@ class Front:
                 log.warning("answer_broken_off", request_id=request_id, code=refusal.code)
                 raise
             await answer.refuse(refusal)
+        except asyncio.CancelledError:
+            # By the server, whose stop this request has held up long enough; its task ends here.
+            if answer.status:
+                raise
+            await answer.refuse(Unavailable("the server is stopping; whether this request has changed anything is not known", retry_after_s=1.0))
         finally:
             self._note(scope, plane, answer.status, perf_counter() - started, request_id)
 
