@@ -20,7 +20,7 @@ from domain.events import Event
 from domain.globs import candidates
 from domain.ids import stream
 from domain.units import Effect
-from domain.values import check_text
+from domain.values import check_bounded_text
 
 MAX_COLLECTION_BYTES: Final = 128
 MAX_NAME_BYTES: Final = 255
@@ -115,12 +115,12 @@ def file_stream(collection: str, file_id: UUID) -> str:
 
 def check_collection(name: object, field: str = "collection") -> str:
     """A collection's name: 1-128 bytes of UTF-8 without NUL; raises Invalid."""
-    return _check_text(name, field, "files: collection name", MAX_COLLECTION_BYTES)
+    return check_bounded_text(name, field, MAX_COLLECTION_BYTES, "files: collection name")
 
 
 def check_name(name: object, field: str = "name") -> str:
     """A file's name: 1-255 bytes of UTF-8 without control characters. It is shown and offered to save as; nothing is ever stored under it. Raises Invalid."""
-    text = _check_text(name, field, "files: name", MAX_NAME_BYTES)
+    text = check_bounded_text(name, field, MAX_NAME_BYTES, "files: name")
     if _CONTROL.search(text):
         raise Invalid("files: name must not contain control characters", field=field)
     return text
@@ -167,15 +167,6 @@ def trigger_subject(event: Event) -> TriggerSubject | None:
     if isinstance(event, FileCreated | FileUpdated | FileDeleted):
         return TriggerSubject("files", event.op, tuple(candidates(event.collection)))
     return None
-
-
-def _check_text(text: object, field: str, what: str, max_bytes: int) -> str:
-    if not isinstance(text, str):
-        raise Invalid(f"{what} must be a string, not {type(text).__name__}", field=field)
-    check_text(text, field)
-    if not 0 < len(text.encode()) <= max_bytes:
-        raise Invalid(f"{what} must have 1 to {max_bytes} bytes, not {len(text.encode())}", field=field)
-    return text
 
 
 def _place(effect: CreateFile | UpdateFile | DeleteFile) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from domain.events import Event
 from domain.globs import candidates
 from domain.ids import stream
 from domain.units import Effect
-from domain.values import check_text
+from domain.values import check_bounded_text
 
 MAX_COLLECTION_BYTES: Final = 128
 MAX_KEY_BYTES: Final = 512
@@ -110,12 +110,12 @@ def entry_stream(collection: str, key: str) -> str:
 
 def check_collection(name: object, field: str = "collection") -> str:
     """A collection's name: 1-128 bytes of UTF-8 without NUL; raises Invalid."""
-    return _check_name(name, field, MAX_COLLECTION_BYTES, "kv: collection name")
+    return check_bounded_text(name, field, MAX_COLLECTION_BYTES, "kv: collection name")
 
 
 def check_key(key: object, field: str = "key") -> str:
     """A key: 1-512 bytes of UTF-8 without NUL; raises Invalid."""
-    return _check_name(key, field, MAX_KEY_BYTES, "kv: key")
+    return check_bounded_text(key, field, MAX_KEY_BYTES, "kv: key")
 
 
 def check_ttl(ttl_s: object, field: str = "ttl") -> float | None:
@@ -163,15 +163,6 @@ def decide_expire(effect: ExpireKey, last: Event | None, now: datetime) -> Seque
     """Record the expiry if it has come."""
     del effect
     return _expiry(last, now)
-
-
-def _check_name(name: object, field: str, max_bytes: int, what: str) -> str:
-    if not isinstance(name, str):
-        raise Invalid(f"{what} must be a string, not {type(name).__name__}", field=field)
-    check_text(name, field)
-    if not 0 < len(name.encode()) <= max_bytes:
-        raise Invalid(f"{what} must have 1 to {max_bytes} bytes, not {len(name.encode())}", field=field)
-    return name
 
 
 def _expired(last: KvSet, now: datetime) -> bool:

@@ -32,6 +32,16 @@ def check_text(text: str, field: str) -> None:
         raise Invalid(f"{field}: lone surrogates are not accepted", field=field) from None
 
 
+def check_bounded_text(text: object, field: str, max_bytes: int, what: str) -> str:
+    """Text of 1 to `max_bytes` bytes of UTF-8 without NUL; raises Invalid, which calls it `what`."""
+    if not isinstance(text, str):
+        raise Invalid(f"{what} must be a string, not {type(text).__name__}", field=field)
+    check_text(text, field)
+    if not 0 < len(text.encode()) <= max_bytes:
+        raise Invalid(f"{what} must have 1 to {max_bytes} bytes, not {len(text.encode())}", field=field)
+    return text
+
+
 def check_json(value: Any, field: str, *, max_depth: int = MAX_DEPTH) -> None:
     """Raise Invalid when `value` is not a JSON value that PiCloud can store. Level by level: depth cannot exhaust the stack."""
     level = _check_items((value,), field)

@@ -27,6 +27,7 @@ from runtime.executor import Executor, Invocation, Outcome
 from runtime.offloop import off_loop
 from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_scheduled, terms_of_trigger
 from runtime.sdk import EVENTS
+from runtime.services import rfc3339
 
 PrincipalOf = Callable[[str], Awaitable[Principal | None]]
 """The principal behind an actor (`user:<id>`), None when it is gone or inactive. `public` has none: the script is the gate."""
@@ -178,8 +179,8 @@ def _dead_letter_ctx(dead: ExecutionDeadLettered) -> dict[str, Any]:
         "original": {"source": task.source, "execution_id": str(task.execution_id), "position": task.cause_position},
         "attempts": dead.attempts,
         "last_error": msgspec.to_builtins(dead.error),
-        "first_attempt_at": _time(dead.first_attempt_at),
-        "last_attempt_at": _time(dead.last_attempt_at),
+        "first_attempt_at": rfc3339(dead.first_attempt_at),
+        "last_attempt_at": rfc3339(dead.last_attempt_at),
         "trigger_id": None if task.trigger_id is None else str(task.trigger_id),
         "script_id": str(task.script_id),
     }
@@ -252,7 +253,3 @@ def _attempt(claim: Claim, started_at: datetime, duration_ms: float, script_vers
         duration_ms=duration_ms,
         script_version=script_version,
     )
-
-
-def _time(value: datetime) -> str:
-    return value.isoformat().replace("+00:00", "Z")

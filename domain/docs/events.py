@@ -14,7 +14,7 @@ from domain.events import Event
 from domain.globs import candidates
 from domain.ids import stream
 from domain.units import Effect
-from domain.values import check_text, decode_json, encode_json
+from domain.values import check_bounded_text, decode_json, encode_json
 
 MAX_COLLECTION_BYTES: Final = 128
 MAX_ID_BYTES: Final = 512
@@ -90,12 +90,12 @@ def doc_stream(collection: str, doc_id: str) -> str:
 
 def check_collection(name: object, field: str = "collection") -> str:
     """A collection's name: 1-128 bytes of UTF-8 without NUL; raises Invalid."""
-    return _check_name(name, field, MAX_COLLECTION_BYTES, "docs: collection name")
+    return check_bounded_text(name, field, MAX_COLLECTION_BYTES, "docs: collection name")
 
 
 def check_id(doc_id: object, field: str = "id") -> str:
     """A document's id: 1-512 bytes of UTF-8 without NUL; raises Invalid."""
-    return _check_name(doc_id, field, MAX_ID_BYTES, "docs: id")
+    return check_bounded_text(doc_id, field, MAX_ID_BYTES, "docs: id")
 
 
 def check_data(data: object, field: str = "data") -> msgspec.Raw:
@@ -151,15 +151,6 @@ def trigger_subject(event: Event) -> TriggerSubject | None:
     if isinstance(event, DocCreated | DocUpdated | DocDeleted):
         return TriggerSubject("docs", event.op, tuple(candidates(event.collection)))
     return None
-
-
-def _check_name(name: object, field: str, max_bytes: int, what: str) -> str:
-    if not isinstance(name, str):
-        raise Invalid(f"{what} must be a string, not {type(name).__name__}", field=field)
-    check_text(name, field)
-    if not 0 < len(name.encode()) <= max_bytes:
-        raise Invalid(f"{what} must have 1 to {max_bytes} bytes, not {len(name.encode())}", field=field)
-    return name
 
 
 def _updated(effect: UpdateDoc | PutDoc, created_at: datetime) -> DocUpdated:

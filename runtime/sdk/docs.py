@@ -22,7 +22,7 @@ from domain.units import ABSENT, Change
 from domain.values import decode_json
 from projections.docs.reads import Document, count_documents, find_documents, read_document
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
-from runtime.services import Access, Service, as_script_error
+from runtime.services import Access, Service, as_script_error, rfc3339
 
 MAX_OVERLAY: Final = 1000
 MAX_QUERY_BYTES: Final = 2 * 1024 * 1024
@@ -219,11 +219,7 @@ def _shown(document: Document) -> dict[str, Any]:
 
 
 def _row(doc_id: str, data: msgspec.Raw, version: int, created_at: datetime, updated_at: datetime) -> dict[str, Any]:
-    return {"id": doc_id, "data": bytes(data).decode(), "created_at": _time(created_at), "updated_at": _time(updated_at), "version": version}
-
-
-def _time(value: datetime) -> str:
-    return value.isoformat().replace("+00:00", "Z")
+    return {"id": doc_id, "data": bytes(data).decode(), "created_at": rfc3339(created_at), "updated_at": rfc3339(updated_at), "version": version}
 
 
 DOCS: Final = Service(

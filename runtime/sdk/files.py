@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,7 +26,7 @@ from domain.ids import parse_uuid
 from domain.sandbox import LATER
 from domain.units import ABSENT, Change
 from projections.files.reads import FileMeta, page_files, read_file
-from runtime.services import Access, Service, as_script_error
+from runtime.services import Access, Service, as_script_error, rfc3339
 from runtime.staging import Staging
 
 MAX_LIMIT: Final = 1000
@@ -211,7 +210,7 @@ def _optional(name: object, content_type: object) -> tuple[str | None, str | Non
 def _shown(access: Access, meta: FileMeta) -> dict[str, Any]:
     _staging(access).show(meta.blob)
     fields = {"id": str(meta.id), "name": meta.name, "content_type": meta.content_type, "size": meta.size, "checksum": meta.checksum}
-    return {**fields, "created_at": _time(meta.created_at), "updated_at": _time(meta.updated_at), "version": meta.version}
+    return {**fields, "created_at": rfc3339(meta.created_at), "updated_at": rfc3339(meta.updated_at), "version": meta.version}
 
 
 def _item(access: Access, file_id: UUID, meta: FileMeta | None) -> dict[str, Any]:
@@ -246,10 +245,6 @@ def _overlay(overlay: object, after: UUID | None) -> dict[UUID, bool]:
         if after is None or file_id > after:
             changes[file_id] = is_there
     return changes
-
-
-def _time(value: datetime) -> str:
-    return value.isoformat().replace("+00:00", "Z")
 
 
 FILES: Final = Service(

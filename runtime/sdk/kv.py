@@ -30,7 +30,7 @@ from domain.units import ABSENT, Change
 from domain.values import check_json, decode_json, encode_json
 from projections.kv.live import LiveEntry, get_entry, page_entries
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
-from runtime.services import Access, Service, as_script_error
+from runtime.services import Access, Service, as_script_error, rfc3339
 
 MAX_LIMIT: Final = 1000
 MAX_OVERLAY: Final = 1000
@@ -137,7 +137,7 @@ def _about_to_get(access: Access, collection: object, key: object) -> str:
 
 def _time(value: datetime | None) -> str:
     assert value is not None
-    return value.isoformat().replace("+00:00", "Z")
+    return rfc3339(value)
 
 
 def _canonical(text: object) -> bytes:

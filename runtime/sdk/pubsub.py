@@ -12,7 +12,7 @@ from domain.events import Event
 from domain.pubsub import MAX_MESSAGE_BYTES, Publish, Published, check_topic
 from domain.units import Change
 from domain.values import decode_json
-from runtime.services import Access, Service, as_script_error
+from runtime.services import Access, Service, as_script_error, rfc3339
 from runtime.subscribers import Wanted, parse_wanted, sign_token
 
 
@@ -43,7 +43,7 @@ def describe(event: Event, before: Event | None) -> dict[str, Any]:
     if not isinstance(event, Published):
         msg = f"{event.TOPIC} is no event of pubsub"
         raise TypeError(msg)
-    return {"topic": event.topic, "message": msgspec.json.decode(event.message), "published_at": event.published_at.isoformat().replace("+00:00", "Z")}
+    return {"topic": event.topic, "message": msgspec.json.decode(event.message), "published_at": rfc3339(event.published_at)}
 
 
 def _canonical(text: object) -> bytes:
