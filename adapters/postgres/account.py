@@ -11,6 +11,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import Final, TypedDict
 
@@ -20,6 +21,8 @@ import structlog
 from adapters.postgres.faults import DatabaseUnusable
 
 ACCOUNT_NAME: Final = "picloud-pg"
+_CREATE_WITHIN_S: Final = 5.0
+_CREATE_AGAIN_S: Final = 0.1
 WAY_OUT: Final = "start picloud as an ordinary user, or name a PostgreSQL server in DATABASE_URL"
 
 _log = structlog.get_logger(__name__)
@@ -79,8 +82,13 @@ def _create() -> pwd.struct_passwd:
     if command is None:
         raise DatabaseUnusable(f"PostgreSQL cannot run as root and there is no useradd to create the account {ACCOUNT_NAME}: {WAY_OUT}")
     arguments = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false", ACCOUNT_NAME]
-    done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
-    entry = _find()  # also when a concurrent starter was first and useradd failed
+    deadline = time.monotonic() + _CREATE_WITHIN_S
+    while True:
+        done = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+        entry = _find()
+        if entry is not None or time.monotonic() > deadline:
+            break
+        time.sleep(_CREATE_AGAIN_S)  # a concurrent starter may hold the lock on the list of accounts, with the account not there yet
     if entry is None:
         raise DatabaseUnusable(f"PostgreSQL cannot run as root and the account {ACCOUNT_NAME} could not be created ({done.stderr.strip()}): {WAY_OUT}")
     return entry
