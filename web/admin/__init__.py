@@ -7,9 +7,11 @@ The conventions of every module here:
 - **A handler** is `async def create_script(call: Call, data: JSONBody[CreateScript]) -> Response[...]`, with `Call` from `web.admin.call` and `JSONBody` from
   `litestar.params`. `call.core` has `reader`, `log` (history), `sandbox`, `directory`, `clock`, `settings`; `call.principal` was checked in the database for
   this request.
-- **Apps in paths**: `app = await call.app(reference, Capability.KV_READ)` finds by id or slug and authorises; unknown and invisible are the same 404. Where the
-  app follows from something else: `call.require(Capability.SCRIPTS_READ, app_id)`, and turn its NotFound into the one that a missing thing gets. Authorise
-  before telling anything, also about conflicts.
+- **What it needs** of its caller stands in its decorator, `opt=needs(Capability.KV_READ)`, or `CREDENTIAL` or `NO_CREDENTIAL` (`web.admin.needs`); a route
+  without a declaration fails. Capabilities of the instance are asked for before the handler runs.
+- **Apps in paths**: `app = await call.app(reference)` finds by id or slug and asks for what is needed there; unknown and invisible are the same 404. Where the
+  app follows from something else: `call.require(app_id)`, and turn its NotFound into the one that a missing thing gets. Authorise before telling anything,
+  also about conflicts.
 - **Ids in paths** are `str`: `id_segment(script, "script")` (404 for what cannot be an id). Any other text: `segment(key, "key")`, which undoes the
   percent-encoding; the path that Litestar sees is still encoded, so `%2F` stays inside its segment.
 - **Bodies** are frozen msgspec Structs with `forbid_unknown_fields=True`, named `data` in the handler. `web.bodies` decodes them strictly: 400 `malformed` when

@@ -16,6 +16,7 @@ from domain.errors import NotFound
 from projections.control.app_reads import StoredApp, read_app
 from web.admin.call import Call
 from web.admin.found import visible_apps
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import apps_of
 from web.pages import Page, page
@@ -38,26 +39,25 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     my_role: AppRole | None
 
 
-@get("/apps")
+@get("/apps", opt=needs(Capability.APPS_READ))
 async def list_apps(call: Call, limit: Query = None, cursor: Query = None) -> Page[App]:
     """The apps that the caller sees, in the order of their creation."""
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "apps", (UUID,))
-    found = await apps_of(call).page(visible_apps(call.principal, Capability.APPS_READ), after, size + 1)
+    found = await apps_of(call).page(visible_apps(call), after, size + 1)
     return page([_app(app, call.principal) for app in found], size, lambda app: encode("apps", app.id))
 
 
-@post("/apps")
+@post("/apps", opt=needs(Capability.APPS_CREATE))
 async def create_app(call: Call, data: JSONBody[CreateApp]) -> App:
     """Create an app. 409 `slug_taken`."""
-    call.require(Capability.APPS_CREATE)
     return _app(await apps_of(call).create(data.name, data.slug, call.acting), call.principal)
 
 
-@get("/apps/{app:str}")
+@get("/apps/{app:str}", opt=needs(Capability.APPS_READ))
 async def read_one(call: Call, app: Segment) -> App:
     """One app, by id or slug."""
-    row = await call.app(app, Capability.APPS_READ)
+    row = await call.app(app)
     found = await read_app(call.core.reader, row.app_id)
     if found is None:
         raise NotFound("there is no such app", code="app_not_found")

@@ -11,7 +11,8 @@ from litestar.params import JSONBody
 
 from adapters.postgres.vault import User
 from domain.users import MAX_PASSWORD_CHARS
-from web.admin.call import Call, authenticated
+from web.admin.call import Call
+from web.admin.needs import CREDENTIAL, NO_CREDENTIAL
 from web.core import Core
 from web.requests import address_of
 from web.security import credential_of, header, set_cookie
@@ -45,7 +46,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-@post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES)
+@post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES, opt=NO_CREDENTIAL)
 async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Response[LoginAnswer]:
     """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute."""
     core: Core = request.app.state.core
@@ -55,7 +56,7 @@ async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) 
     return Response(answer, headers={"set-cookie": set_cookie(core.settings, session.token), "cache-control": "no-store"})
 
 
-@post("/auth/logout", status_code=204, guards=[authenticated])
+@post("/auth/logout", status_code=204, opt=CREDENTIAL)
 async def log_out(call: Call, request: Request[Any, Any, Any]) -> Response[None]:
     """End the session that this request was made in."""
     credential = credential_of(request.scope)
@@ -64,7 +65,7 @@ async def log_out(call: Call, request: Request[Any, Any, Any]) -> Response[None]
     return Response(None, status_code=204, headers={"set-cookie": set_cookie(call.core.settings, "")})
 
 
-@get("/auth/me", guards=[authenticated])
+@get("/auth/me", opt=CREDENTIAL)
 async def me(call: Call) -> Me:
     """Who the credential belongs to."""
     return Me(user=call.identity.user, expires_at=call.identity.expires_at)

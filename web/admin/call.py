@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from domain.ids import NIL_APP, parse_uuid
 from domain.statements import load_sql
 from runtime.accounts import Identity
 from runtime.admin.writing import Acting
+from web.admin.needs import needs_of, of_instance
 from web.core import Core
 from web.requests import request_id_of
 from web.security import identity_of, refuse_forgery, renew_cookie
@@ -34,26 +36,31 @@ class AppRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdminCall:
-    """One authenticated request. `principal` was checked in the database for it; `acting` is who its changes are made by."""
+    """One authenticated request. `principal` was checked in the database for it; `acting` is who its changes are made by.
 
-    def __init__(self, core: Core, identity: Identity, request_id: str) -> None:
+    `needs` are the capabilities that its route declares. Those of the instance were asked for before the handler; those in an app are by `app` and `require`.
+    """
+
+    def __init__(self, core: Core, identity: Identity, request_id: str, needs: Sequence[Capability]) -> None:
         self.core = core
+        self.needs = needs
         self.identity = identity
         self.principal: Principal = identity.principal
         self.acting = Acting(identity.principal.actor, request_id)
 
-    def require(self, capability: Capability, app_id: UUID | None = None) -> None:
-        """Return when the principal may do this (in the app, or with None in the instance). Raises NotFound for what he may not see, Forbidden."""
-        authorize(self.principal, capability, app_id)
+    def require(self, app_id: UUID, *instead: Capability) -> None:
+        """Return when the principal has all declared capabilities in an app (or those given instead). Raises NotFound for what he may not see, Forbidden."""
+        for capability in instead or self.needs:
+            authorize(self.principal, capability, app_id)
 
-    async def app(self, reference: str, capability: Capability) -> AppRow:
-        """The app of an id or slug, if the principal has the capability there. A missing app and one that he may not see are the same NotFound."""
+    async def app(self, reference: str, *instead: Capability) -> AppRow:
+        """The app of an id or slug, if the principal has what is needed there. A missing app and one that he may not see are the same NotFound."""
         found = await self._find_app(reference)
         missing = NotFound("there is no such app", code="app_not_found")
         if found is None:
             raise missing
         try:
-            self.require(capability, found.app_id)
+            self.require(found.app_id, *instead)
         except NotFound:
             raise missing from None
         return found
@@ -69,9 +76,16 @@ Call = NamedDependency[SkipValidation[AdminCall]]
 """How handlers ask for it: `async def handler(call: Call, ...)`."""
 
 
-async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard before every admin handler but login: nothing of the body is read for whoever is not let in. Raises Unauthenticated, Forbidden."""
-    del handler
+async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard before every admin handler: nothing of the body is read for whoever is not let in. Raises Unauthenticated, Forbidden.
+
+    What a route needs in an app is asked for when its handler has found that app.
+    """
+    if connection.scope.get("method") == "OPTIONS":  # Litestar's own, which only names the methods
+        return
+    wanted = needs_of(handler)
+    if wanted is None:
+        return
     core: Core = connection.app.state.core
     identity = await identity_of(core.accounts, connection.scope)
     if identity is None:
@@ -80,8 +94,11 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
     connection.state.identity = identity
     if identity.extended:
         renew_cookie(connection.scope, core.settings)
+    if of_instance(wanted):
+        for capability in wanted:
+            authorize(identity.principal, capability, None)
 
 
 async def provide_call(request: Request[Any, Any, Any]) -> AdminCall:
     """The dependency behind `Call`."""
-    return AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope))
+    return AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope), needs_of(request.route_handler) or ())

@@ -18,6 +18,7 @@ from projections.outcomes.reads import DeadLetter, DeadLetterCount, DeadLetterQu
 from runtime.admin.dead_letters import Refusal
 from web.admin.call import Call
 from web.admin.events import EventItem, event_item
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, flag, id_parameter
 from web.admin.services import dead_letters_of
 from web.pages import Page, page
@@ -72,7 +73,7 @@ class ReplayedMany(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-@get("/apps/{app:str}/dead_letters")
+@get("/apps/{app:str}/dead_letters", opt=needs(Capability.DEAD_LETTERS_MANAGE))
 async def list_dead_letters(  # each is a filter of the list
     call: Call,
     app: Segment,
@@ -84,7 +85,7 @@ async def list_dead_letters(  # each is a filter of the list
     cursor: Query = None,
 ) -> Page[DeadLetter]:
     """Dead letters, those of the newest executions first."""
-    found = await call.app(app, Capability.DEAD_LETTERS_MANAGE)
+    found = await call.app(app)
     size = parse_limit(limit)
     (before,) = (None,) if cursor is None else decode(cursor, "dead_letters", (UUID,))
     query = DeadLetterQuery(source=_source(source), trigger_id=id_parameter(trigger, "trigger"), script_id=id_parameter(script, "script"))
@@ -92,41 +93,41 @@ async def list_dead_letters(  # each is a filter of the list
     return page(rows, size, lambda row: encode("dead_letters", row.id))
 
 
-@get("/apps/{app:str}/dead_letters/count")
+@get("/apps/{app:str}/dead_letters/count", opt=needs(Capability.DEAD_LETTERS_MANAGE))
 async def count_dead_letters(call: Call, app: Segment) -> DeadLetterCount:
     """How many there are, and how many are unresolved."""
-    found = await call.app(app, Capability.DEAD_LETTERS_MANAGE)
+    found = await call.app(app)
     return await dead_letters_of(call).count(found.app_id)
 
 
-@get("/apps/{app:str}/dead_letters/{dead_letter:str}")
+@get("/apps/{app:str}/dead_letters/{dead_letter:str}", opt=needs(Capability.DEAD_LETTERS_MANAGE))
 async def read_dead_letter(call: Call, app: Segment, dead_letter: Segment) -> DeadLetterDetail:
     """One dead letter with what caused it."""
-    found = await call.app(app, Capability.DEAD_LETTERS_MANAGE)
+    found = await call.app(app)
     service = dead_letters_of(call)
     row = await service.get(found.app_id, id_segment(dead_letter, "dead letter"))
     cause = await service.cause(found.app_id, row)
     return DeadLetterDetail(cause=None if cause is None else event_item(cause), **msgspec.structs.asdict(row))
 
 
-@post("/apps/{app:str}/dead_letters/{dead_letter:str}/replay", status_code=202)
+@post("/apps/{app:str}/dead_letters/{dead_letter:str}/replay", status_code=202, opt=needs(Capability.DEAD_LETTERS_MANAGE))
 async def replay_dead_letter(call: Call, app: Segment, dead_letter: Segment) -> Replayed:
     """Queue it again. 409 when it is resolved already, or when its script or trigger would not run it."""
-    found = await call.app(app, Capability.DEAD_LETTERS_MANAGE)
+    found = await call.app(app)
     return Replayed(await dead_letters_of(call).replay(found.app_id, id_segment(dead_letter, "dead letter"), call.acting))
 
 
-@post("/apps/{app:str}/dead_letters/{dead_letter:str}/resolve", status_code=200)
+@post("/apps/{app:str}/dead_letters/{dead_letter:str}/resolve", status_code=200, opt=needs(Capability.DEAD_LETTERS_MANAGE))
 async def resolve_dead_letter(call: Call, app: Segment, dead_letter: Segment, data: JSONBody[Resolve]) -> DeadLetter:
     """Resolve it as `ignored`. 409 when it is resolved already."""
-    found = await call.app(app, Capability.DEAD_LETTERS_MANAGE)
+    found = await call.app(app)
     return await dead_letters_of(call).resolve(found.app_id, id_segment(dead_letter, "dead letter"), data.reason, call.acting)
 
 
-@post("/apps/{app:str}/dead_letters:replay", status_code=200)
+@post("/apps/{app:str}/dead_letters:replay", status_code=200, opt=needs(Capability.DEAD_LETTERS_MANAGE))
 async def replay_many(call: Call, app: Segment, data: JSONBody[ReplayMany]) -> ReplayedMany:
     """Replay all unresolved dead letters that pass a filter, oldest first, at most 1000 a call; each is a change of its own."""
-    found = await call.app(app, Capability.DEAD_LETTERS_MANAGE)
+    found = await call.app(app)
     (last,) = (None,) if data.cursor is None else decode(data.cursor, "replays", (UUID,))
     wanted = data.filter
     query = DeadLetterQuery(source=wanted.source, trigger_id=wanted.trigger_id, script_id=wanted.script_id)

@@ -13,6 +13,7 @@ from domain.authz import Capability
 from domain.cursors import decode, encode, parse_at, parse_limit
 from projections.docs.reads import Collection, Document
 from web.admin.call import AdminCall, Call
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import docs_of
 from web.bodies import convert_body
@@ -50,27 +51,27 @@ class FindDocuments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     filter: dict[str, Any] = {}
 
 
-@get("/apps/{app:str}/docs")
+@get("/apps/{app:str}/docs", opt=needs(Capability.DOCS_READ))
 async def list_doc_collections(call: Call, app: Segment, limit: Query = None, cursor: Query = None, at: Query = None) -> Page[Collection]:
     """The collections of an app by name, each with the number of its documents."""
-    found = await call.app(app, Capability.DOCS_READ)
+    found = await call.app(app)
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "docs_collections", (str,))
     collections = await docs_of(call).collections(found.app_id, after, size + 1, _at(at))
     return page(collections, size, lambda item: encode("docs_collections", item.collection))
 
 
-@get("/apps/{app:str}/docs/{collection:str}")
+@get("/apps/{app:str}/docs/{collection:str}", opt=needs(Capability.DOCS_READ))
 async def list_documents(call: Call, app: Segment, collection: Segment, limit: Query = None, cursor: Query = None, at: Query = None) -> Page[Document]:
     """Documents of a collection by id, in code-point order. A page ends early where its documents have 4 MiB."""
-    found = await call.app(app, Capability.DOCS_READ)
+    found = await call.app(app)
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "docs", (str,))
     documents = await docs_of(call).page(found.app_id, segment(collection, "collection"), after, size, _at(at))
     return cut_page(documents.more, documents.items, lambda document: encode("docs", document.id))
 
 
-@post("/apps/{app:str}/docs/{collection:str}")
+@post("/apps/{app:str}/docs/{collection:str}", opt=needs(Capability.DOCS_WRITE))
 async def post_documents(call: Call, app: Segment, collection: Segment, data: JSONBody[dict[str, Any]]) -> Response[Document] | Response[Page[Document]]:
     """Make a document of `{data, id?}`, 409 when there is one of this id; with `:find` behind the collection, a page of what `{filter}` finds."""
     if collection.endswith(_FIND):
@@ -78,38 +79,38 @@ async def post_documents(call: Call, app: Segment, collection: Segment, data: JS
     return Response(await _create(call, app, collection, convert_body(data, CreateDocument)), status_code=201)
 
 
-@get("/apps/{app:str}/docs/{collection:str}/{id:str}")
+@get("/apps/{app:str}/docs/{collection:str}/{id:str}", opt=needs(Capability.DOCS_READ))
 async def read_document(call: Call, app: Segment, collection: Segment, id: Segment, at: Query = None) -> Document:  # noqa: A002  # as the path names it
     """One document."""
-    found = await call.app(app, Capability.DOCS_READ)
+    found = await call.app(app)
     return await docs_of(call).get(found.app_id, segment(collection, "collection"), segment(id, "id"), _at(at))
 
 
-@put("/apps/{app:str}/docs/{collection:str}/{id:str}")
+@put("/apps/{app:str}/docs/{collection:str}/{id:str}", opt=needs(Capability.DOCS_WRITE))
 async def put_document(call: Call, app: Segment, collection: Segment, id: Segment, data: JSONBody[PutDocument]) -> Document:  # noqa: A002
     """Create or replace a document. 409 with `expected` and `found` when `if_version` does not hold."""
-    found = await call.app(app, Capability.DOCS_WRITE)
+    found = await call.app(app)
     names = segment(collection, "collection"), segment(id, "id")
     return await docs_of(call).put(found.app_id, *names, data.data, data.if_version, call.acting)
 
 
-@patch("/apps/{app:str}/docs/{collection:str}/{id:str}")
+@patch("/apps/{app:str}/docs/{collection:str}/{id:str}", opt=needs(Capability.DOCS_WRITE))
 async def patch_document(call: Call, app: Segment, collection: Segment, id: Segment, data: JSONBody[PatchDocument]) -> Document:  # noqa: A002
     """Merge a patch into a document; 404 when there is none, 409 as for PUT."""
-    found = await call.app(app, Capability.DOCS_WRITE)
+    found = await call.app(app)
     names = segment(collection, "collection"), segment(id, "id")
     return await docs_of(call).patch(found.app_id, *names, data.merge, data.if_version, call.acting)
 
 
-@delete("/apps/{app:str}/docs/{collection:str}/{id:str}")
+@delete("/apps/{app:str}/docs/{collection:str}/{id:str}", opt=needs(Capability.DOCS_WRITE))
 async def delete_document(call: Call, app: Segment, collection: Segment, id: Segment) -> None:  # noqa: A002
     """Delete a document; 404 when there is none."""
-    found = await call.app(app, Capability.DOCS_WRITE)
+    found = await call.app(app)
     await docs_of(call).delete(found.app_id, segment(collection, "collection"), segment(id, "id"), call.acting)
 
 
 async def _create(call: AdminCall, app: str, collection: str, data: CreateDocument) -> Document:
-    found = await call.app(app, Capability.DOCS_WRITE)
+    found = await call.app(app)
     return await docs_of(call).create(found.app_id, segment(collection, "collection"), data.id, data.data, call.acting)
 
 

@@ -20,6 +20,7 @@ from domain.events import Recorded
 from domain.ids import NIL_APP
 from domain.kv import check_collection, check_key, entry_stream
 from web.admin.call import AdminCall, Call
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.admin.services import audit_of
 from web.pages import Page, cut_page
@@ -90,30 +91,29 @@ async def read_query(  # noqa: PLR0913  # each is a parameter of the list
 EventQueryParameters = NamedDependency[SkipValidation[EventQuery]]
 
 
-@get("/apps/{app:str}/events", dependencies={"wanted": Provide(read_query)})
+@get("/apps/{app:str}/events", dependencies={"wanted": Provide(read_query)}, opt=needs(Capability.EVENTS_READ))
 async def list_events(call: Call, app: Segment, wanted: EventQueryParameters) -> Page[EventItem]:
     """An app's events in order."""
-    found = await call.app(app, Capability.EVENTS_READ)
+    found = await call.app(app)
     return await _page(call, found.app_id, wanted)
 
 
-@get("/apps/{app:str}/events/{position:str}")
+@get("/apps/{app:str}/events/{position:str}", opt=needs(Capability.EVENTS_READ))
 async def read_event(call: Call, app: Segment, position: Segment) -> EventItem:
     """The event at a position."""
-    found = await call.app(app, Capability.EVENTS_READ)
+    found = await call.app(app)
     return event_item(await audit_of(call).get(found.app_id, _position(position)))
 
 
-@get("/apps/{app:str}/history/kv/{collection:str}/{key:str}")
+@get("/apps/{app:str}/history/kv/{collection:str}/{key:str}", opt=needs(Capability.EVENTS_READ, Capability.KV_READ))
 async def read_kv_history(call: Call, app: Segment, collection: Segment, key: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
     """Everything that ever happened to one key-value entry, by its versions."""
-    found = await call.app(app, Capability.EVENTS_READ)
-    call.require(Capability.KV_READ, found.app_id)
+    found = await call.app(app)
     stream = entry_stream(check_collection(segment(collection, "collection")), check_key(segment(key, "key")))
     return await _history(call, found.app_id, stream, limit, cursor)
 
 
-@get("/apps/{app:str}/history/docs/{collection:str}/{id:str}")
+@get("/apps/{app:str}/history/docs/{collection:str}/{id:str}", opt=needs(Capability.EVENTS_READ, Capability.DOCS_READ))
 async def read_docs_history(
     call: Call,
     app: Segment,
@@ -123,32 +123,28 @@ async def read_docs_history(
     cursor: Query = None,
 ) -> Page[EventItem]:
     """Everything that ever happened to one document, by its versions."""
-    found = await call.app(app, Capability.EVENTS_READ)
-    call.require(Capability.DOCS_READ, found.app_id)
+    found = await call.app(app)
     stream = docs.doc_stream(docs.check_collection(segment(collection, "collection")), docs.check_id(segment(id, "id")))
     return await _history(call, found.app_id, stream, limit, cursor)
 
 
-@get("/apps/{app:str}/history/files/{collection:str}/{file_id:str}")
+@get("/apps/{app:str}/history/files/{collection:str}/{file_id:str}", opt=needs(Capability.EVENTS_READ, Capability.FILES_READ))
 async def read_file_history(call: Call, app: Segment, collection: Segment, file_id: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
     """Everything that ever happened to one file, by its versions; `?at=` with an event's position reads its bytes as they were then."""
-    found = await call.app(app, Capability.EVENTS_READ)
-    call.require(Capability.FILES_READ, found.app_id)
+    found = await call.app(app)
     stream = files.file_stream(files.check_collection(segment(collection, "collection")), id_segment(file_id, "file"))
     return await _history(call, found.app_id, stream, limit, cursor)
 
 
-@get("/events", dependencies={"wanted": Provide(read_query)})
+@get("/events", dependencies={"wanted": Provide(read_query)}, opt=needs(Capability.INSTANCE_READ_LOG))
 async def list_instance_events(call: Call, wanted: EventQueryParameters) -> Page[EventItem]:
     """The instance's own events (users, apps, hosts) in order, for owners."""
-    call.require(Capability.INSTANCE_READ_LOG)
     return await _page(call, NIL_APP, wanted)
 
 
-@get("/events/{position:str}")
+@get("/events/{position:str}", opt=needs(Capability.INSTANCE_READ_LOG))
 async def read_instance_event(call: Call, position: Segment) -> EventItem:
     """One of the instance's own events, for owners."""
-    call.require(Capability.INSTANCE_READ_LOG)
     return event_item(await audit_of(call).get(NIL_APP, _position(position)))
 
 

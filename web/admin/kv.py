@@ -13,6 +13,7 @@ from domain.authz import Capability
 from domain.cursors import decode, encode, parse_at, parse_limit
 from projections.kv.reads import Collection, Entry
 from web.admin.call import Call
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import kv_of
 from web.pages import Page, cut_page, page
@@ -29,47 +30,47 @@ class PutEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     if_version: int | None = None
 
 
-@get("/apps/{app:str}/kv")
+@get("/apps/{app:str}/kv", opt=needs(Capability.KV_READ))
 async def list_collections(call: Call, app: Segment, limit: Query = None, cursor: Query = None, at: Query = None) -> Page[Collection]:
     """The collections of an app by name, each with the number of its entries, which may be none when all have expired."""
-    found = await call.app(app, Capability.KV_READ)
+    found = await call.app(app)
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "kv_collections", (str,))
     collections = await kv_of(call).collections(found.app_id, after, size + 1, _at(at))
     return page(collections, size, lambda item: encode("kv_collections", item.collection))
 
 
-@get("/apps/{app:str}/kv/{collection:str}")
+@get("/apps/{app:str}/kv/{collection:str}", opt=needs(Capability.KV_READ))
 async def list_entries(
     call: Call, app: Segment, collection: Segment, prefix: Query = None, limit: Query = None, cursor: Query = None, at: Query = None
 ) -> Page[Entry]:
     """Entries of a collection whose keys begin with `prefix`, by key in code-point order. A page ends early where its values have 4 MiB."""
-    found = await call.app(app, Capability.KV_READ)
+    found = await call.app(app)
     size = parse_limit(limit, maximum=MAX_ENTRIES)
     (after,) = (None,) if cursor is None else decode(cursor, "kv", (str,))
     entries = await kv_of(call).entries(found.app_id, segment(collection, "collection"), prefix or "", after, size, _at(at))
     return cut_page(entries.more, entries.items, lambda entry: encode("kv", entry.key))
 
 
-@get("/apps/{app:str}/kv/{collection:str}/{key:str}")
+@get("/apps/{app:str}/kv/{collection:str}/{key:str}", opt=needs(Capability.KV_READ))
 async def read_entry(call: Call, app: Segment, collection: Segment, key: Segment, at: Query = None) -> Entry:
     """One entry."""
-    found = await call.app(app, Capability.KV_READ)
+    found = await call.app(app)
     return await kv_of(call).get(found.app_id, segment(collection, "collection"), segment(key, "key"), _at(at))
 
 
-@put("/apps/{app:str}/kv/{collection:str}/{key:str}")
+@put("/apps/{app:str}/kv/{collection:str}/{key:str}", opt=needs(Capability.KV_WRITE))
 async def put_entry(call: Call, app: Segment, collection: Segment, key: Segment, data: JSONBody[PutEntry]) -> Entry:
     """Set an entry. 409 with `expected` and `found` when `if_version` does not hold."""
-    found = await call.app(app, Capability.KV_WRITE)
+    found = await call.app(app)
     names = segment(collection, "collection"), segment(key, "key")
     return await kv_of(call).put(found.app_id, *names, data.value, data.ttl, data.if_version, call.acting)
 
 
-@delete("/apps/{app:str}/kv/{collection:str}/{key:str}")
+@delete("/apps/{app:str}/kv/{collection:str}/{key:str}", opt=needs(Capability.KV_WRITE))
 async def delete_entry(call: Call, app: Segment, collection: Segment, key: Segment) -> None:
     """Delete an entry; 404 when it is absent."""
-    found = await call.app(app, Capability.KV_WRITE)
+    found = await call.app(app)
     await kv_of(call).delete(found.app_id, segment(collection, "collection"), segment(key, "key"), call.acting)
 
 

@@ -9,12 +9,13 @@ from litestar import Router
 from litestar.di import Provide
 
 from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
-from web.admin.call import authenticated, provide_call
+from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
 _PREFIX: Final = "/api/v1/admin"
 
 ROUTERS: Final[Sequence[Router]] = (
+    auth.router,
     apps.router,
     scripts.router,
     routes.router,
@@ -28,15 +29,14 @@ ROUTERS: Final[Sequence[Router]] = (
     events.router,
     executions.router,
 )
-"""Everything that takes an authenticated caller."""
 
 
 def admin_router() -> Router:
-    """The control plane. `auth` brings its own guards: login has none."""
-    guarded = Router(path="/", route_handlers=list(ROUTERS), guards=[authenticated])
+    """The control plane. Each route declares what it needs of its caller (`web.admin.needs`)."""
     return Router(
         path=_PREFIX,
-        route_handlers=[auth.router, guarded],
+        route_handlers=list(ROUTERS),
+        guards=[admitted],
         dependencies={"call": Provide(provide_call)},
         request_class=JsonRequest,
         dto=JsonBody,

@@ -17,6 +17,7 @@ from domain.routing import Route as DomainRoute
 from projections.control.route_reads import StoredRoute
 from web.admin.call import Call
 from web.admin.found import find_route, find_script
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import routes_of
 from web.pages import Page, page
@@ -70,43 +71,43 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
     host_param: str | None
 
 
-@get("/scripts/{script:str}/routes")
+@get("/scripts/{script:str}/routes", opt=needs(Capability.SCRIPTS_READ))
 async def list_routes(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[Route]:
     """A script's routes in the order of their creation."""
-    app_id, script_id = await find_script(call, script, Capability.SCRIPTS_READ)
+    app_id, script_id = await find_script(call, script)
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "routes", (UUID,))
     found = await routes_of(call).page(app_id, script_id, after, size + 1)
     return page([_route(route) for route in found], size, lambda route: encode("routes", route.id))
 
 
-@post("/scripts/{script:str}/routes")
+@post("/scripts/{script:str}/routes", opt=needs(Capability.ROUTES_WRITE))
 async def create_route(call: Call, script: Segment, data: JSONBody[RouteSpec]) -> Route:
     """Give a script a route. 409 with `conflicting_route`; 422 for a reserved path or an unclaimed host; 400 for a module."""
-    app_id, script_id = await find_script(call, script, Capability.ROUTES_WRITE)
+    app_id, script_id = await find_script(call, script)
     return _route(await routes_of(call).create(app_id, script_id, data, call.acting))
 
 
-@delete("/routes/{route:str}")
+@delete("/routes/{route:str}", opt=needs(Capability.ROUTES_WRITE))
 async def delete_route(call: Call, route: Segment) -> None:
     """Take a route away."""
-    app_id, route_id = await find_route(call, route, Capability.ROUTES_WRITE)
+    app_id, route_id = await find_route(call, route)
     await routes_of(call).delete(app_id, route_id, call.acting)
 
 
-@post("/routes:check", status_code=200)
+@post("/routes:check", status_code=200, opt=needs(Capability.SCRIPTS_READ))
 async def check_route(call: Call, data: JSONBody[CheckRoute]) -> Verdict:
     """Whether this route would be accepted, and if not, why."""
-    app = await call.app(data.app_id, Capability.SCRIPTS_READ)
+    app = await call.app(data.app_id)
     spec = RouteSpec(**{name: getattr(data, name) for name in RouteSpec.__struct_fields__})
     found = await routes_of(call).check(app.app_id, spec)
     return Verdict(found.ok, found.problem, found.conflicting_route)
 
 
-@post("/routes:match", status_code=200)
+@post("/routes:match", status_code=200, opt=needs(Capability.SCRIPTS_READ))
 async def match_route(call: Call, data: JSONBody[MatchRequest]) -> Matched | None:
     """Which route would answer such a request; `null` when none would."""
-    app = await call.app(data.app_id, Capability.SCRIPTS_READ)
+    app = await call.app(data.app_id)
     found = await routes_of(call).match(app.app_id, data.host, data.method, data.path)
     return None if found is None else _matched(found)
 

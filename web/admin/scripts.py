@@ -19,6 +19,7 @@ from runtime.admin.executions import Run
 from runtime.admin.script_drafts import LimitsChange, ScriptChange
 from web.admin.call import Call
 from web.admin.found import find_script, visible_apps
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import executions_of, scripts_of
 from web.pages import Page, page
@@ -80,60 +81,60 @@ class Findings(msgspec.Struct, frozen=True):
     diagnostics: list[Diagnostic]
 
 
-@get("/scripts")
+@get("/scripts", opt=needs(Capability.SCRIPTS_READ))
 async def list_scripts(call: Call, app: Query = None, limit: Query = None, cursor: Query = None) -> Page[ScriptSummary]:
     """Scripts of one app, or of all that the caller sees, in the order of their creation; without their sources."""
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "scripts", (UUID,))
-    app_ids = visible_apps(call.principal, Capability.SCRIPTS_READ) if app is None else [(await call.app(app, Capability.SCRIPTS_READ)).app_id]
+    app_ids = visible_apps(call) if app is None else [(await call.app(app)).app_id]
     found = await scripts_of(call).page(app_ids, after, size + 1)
     return page([_summary(script) for script in found], size, lambda script: encode("scripts", script.id))
 
 
-@post("/scripts")
+@post("/scripts", opt=needs(Capability.SCRIPTS_WRITE))
 async def create_script(call: Call, data: JSONBody[CreateScript]) -> Script:
     """Store a new script. 422 `script_invalid` with `diagnostics` when its source does not compile or type-check; 409 `duplicate_name`."""
-    app = await call.app(data.app_id, Capability.SCRIPTS_WRITE)
+    app = await call.app(data.app_id)
     wanted = ScriptChange(name=data.name, source=data.source, kind=data.kind, timeout_seconds=data.timeout_seconds, limits=data.limits)
     return _script(await scripts_of(call).create(app.app_id, wanted, call.acting))
 
 
-@post("/scripts:check", status_code=200)
+@post("/scripts:check", status_code=200, opt=needs(Capability.SCRIPTS_READ))
 async def check_script(call: Call, data: JSONBody[CheckScript]) -> Findings:
     """Compile and type-check a source; nothing is stored or executed."""
-    app = await call.app(data.app_id, Capability.SCRIPTS_READ)
+    app = await call.app(data.app_id)
     return Findings(await scripts_of(call).check(app.app_id, data.kind, data.source, data.name))
 
 
-@get("/scripts/{script:str}")
+@get("/scripts/{script:str}", opt=needs(Capability.SCRIPTS_READ))
 async def read_script(call: Call, script: Segment) -> Script:
     """One script."""
-    app_id, script_id = await find_script(call, script, Capability.SCRIPTS_READ)
+    app_id, script_id = await find_script(call, script)
     return _script(await scripts_of(call).get(app_id, script_id))
 
 
-@put("/scripts/{script:str}")
+@put("/scripts/{script:str}", opt=needs(Capability.SCRIPTS_WRITE))
 async def update_script(call: Call, script: Segment, data: JSONBody[ScriptChange]) -> Script:
     """Change a script; fields that are left out stay as they are.
 
     A module that others import keeps its name and kind (409 `imported`), and its new source must not break them (409 `breaks_importers`, with what is found
     in each).
     """
-    app_id, script_id = await find_script(call, script, Capability.SCRIPTS_WRITE)
+    app_id, script_id = await find_script(call, script)
     return _script(await scripts_of(call).update(app_id, script_id, data, call.acting))
 
 
-@delete("/scripts/{script:str}")
+@delete("/scripts/{script:str}", opt=needs(Capability.SCRIPTS_DELETE))
 async def delete_script(call: Call, script: Segment) -> None:
     """Delete a script with its routes and triggers. 409 `imported` while other scripts import it."""
-    app_id, script_id = await find_script(call, script, Capability.SCRIPTS_DELETE)
+    app_id, script_id = await find_script(call, script)
     await scripts_of(call).delete(app_id, script_id, call.acting)
 
 
-@get("/scripts/{script:str}/versions")
+@get("/scripts/{script:str}/versions", opt=needs(Capability.SCRIPTS_READ))
 async def list_versions(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[SourceSummary]:
     """A script's source versions, newest first; without the sources."""
-    app_id, script_id = await find_script(call, script, Capability.SCRIPTS_READ)
+    app_id, script_id = await find_script(call, script)
     size = parse_limit(limit)
     (before,) = (None,) if cursor is None else decode(cursor, "script_versions", (int,))
     found = await scripts_of(call).versions(app_id, script_id, before, size + 1)
@@ -141,19 +142,19 @@ async def list_versions(call: Call, script: Segment, limit: Query = None, cursor
     return page(items, size, lambda version: encode("script_versions", version.version))
 
 
-@get("/scripts/{script:str}/versions/{number:str}")
+@get("/scripts/{script:str}/versions/{number:str}", opt=needs(Capability.SCRIPTS_READ))
 async def read_version(call: Call, script: Segment, number: Segment) -> SourceVersion:
     """One of a script's sources."""
-    app_id, script_id = await find_script(call, script, Capability.SCRIPTS_READ)
+    app_id, script_id = await find_script(call, script)
     if not (number.isascii() and number.isdigit() and len(number) <= _MAX_VERSION_DIGITS):
         raise NotFound("this script has no such version")
     return await scripts_of(call).version(app_id, script_id, int(number))
 
 
-@get("/scripts/{script:str}/logs")
+@get("/scripts/{script:str}/logs", opt=needs(Capability.EXECUTIONS_READ))
 async def list_logs(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[Run]:
     """What a script's runs logged, newest run first."""
-    app_id, script_id = await find_script(call, script, Capability.EXECUTIONS_READ)
+    app_id, script_id = await find_script(call, script)
     size = parse_limit(limit)
     before = None if cursor is None else decode(cursor, "script_logs", (datetime, UUID, int))
     found = await executions_of(call).runs_of_script(app_id, script_id, before, size + 1)

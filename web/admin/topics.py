@@ -17,6 +17,7 @@ from projections.topics.reads import StoredTopic
 from runtime.admin.topics import Message, TopicChange
 from runtime.subscribers import Token, parse_wanted
 from web.admin.call import Call
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import topics_of
 from web.pages import Page, page
@@ -55,74 +56,74 @@ class Items(msgspec.Struct, frozen=True):
     items: list[KeyState]
 
 
-@get("/apps/{app:str}/topics")
+@get("/apps/{app:str}/topics", opt=needs(Capability.TOPICS_MANAGE))
 async def list_topics(call: Call, app: Segment, limit: Query = None, cursor: Query = None) -> Page[StoredTopic]:
     """The registered topics of an app by kind and name."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     size = parse_limit(limit)
     after = None if cursor is None else decode(cursor, "topics", (str, str))
     topics = await topics_of(call).page(found.app_id, None if after is None else (after[0], after[1]), size + 1)
     return page(topics, size, lambda topic: encode("topics", topic.kind, topic.name))
 
 
-@post("/apps/{app:str}/topics")
+@post("/apps/{app:str}/topics", opt=needs(Capability.TOPICS_MANAGE))
 async def create_topic(call: Call, app: Segment, data: JSONBody[CreateTopic]) -> StoredTopic:
     """Register a topic. 409 when it is registered already."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     topic = Topic(kind=data.kind, name=data.name, external_subscribable=data.external_subscribable, auth_mode=data.auth_mode)
     return await topics_of(call).create(found.app_id, topic, call.acting)
 
 
-@patch("/apps/{app:str}/topics/{name:str}")
+@patch("/apps/{app:str}/topics/{name:str}", opt=needs(Capability.TOPICS_MANAGE))
 async def update_topic(call: Call, app: Segment, name: Segment, data: JSONBody[TopicChange], kind: Query = None) -> StoredTopic:
     """Change a topic; `?kind=` says of which kind, `topic` if it is not there. Live subscribers who may no longer listen are disconnected."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     return await topics_of(call).update(found.app_id, _kind(kind), segment(name, "name"), data, call.acting)
 
 
-@delete("/apps/{app:str}/topics/{name:str}")
+@delete("/apps/{app:str}/topics/{name:str}", opt=needs(Capability.TOPICS_MANAGE))
 async def delete_topic(call: Call, app: Segment, name: Segment, kind: Query = None) -> None:
     """Make a topic internal again; its live subscribers are disconnected."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     await topics_of(call).delete(found.app_id, _kind(kind), segment(name, "name"), call.acting)
 
 
-@post("/apps/{app:str}/topics/{name:str}", status_code=201)
+@post("/apps/{app:str}/topics/{name:str}", status_code=201, opt=needs(Capability.PUBSUB_PUBLISH))
 async def publish_message(call: Call, app: Segment, name: Segment, data: JSONBody[PublishMessage]) -> Message:
     """`…/{name}:publish`: publish a message. The topic need not be registered."""
-    found = await call.app(app, Capability.PUBSUB_PUBLISH)
+    found = await call.app(app)
     action = segment(name, "name")
     if not action.endswith(_PUBLISH):
         raise NotFound("there is no such action; there is :publish")
     return await topics_of(call).send(found.app_id, action.removesuffix(_PUBLISH), data.message, call.acting)
 
 
-@post("/apps/{app:str}/topics:token", status_code=201)
+@post("/apps/{app:str}/topics:token", status_code=201, opt=needs(Capability.PUBSUB_PUBLISH))
 async def create_token(call: Call, app: Segment, data: JSONBody[CreateToken]) -> Token:
     """A token for live subscribers; every name must be externally subscribable."""
-    found = await call.app(app, Capability.PUBSUB_PUBLISH)
+    found = await call.app(app)
     wanted = parse_wanted({"topics": data.topics, "kv": data.kv, "docs": data.docs})
     return await topics_of(call).token(found.app_id, wanted, data.ttl)
 
 
-@get("/apps/{app:str}/subscriber-keys")
+@get("/apps/{app:str}/subscriber-keys", opt=needs(Capability.TOPICS_MANAGE))
 async def list_keys(call: Call, app: Segment) -> Items:
     """The keys that sign subscribers' tokens, newest first, without what is secret in them."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     return Items(await topics_of(call).keys(found.app_id))
 
 
-@post("/apps/{app:str}/subscriber-keys:rotate", status_code=201)
+@post("/apps/{app:str}/subscriber-keys:rotate", status_code=201, opt=needs(Capability.TOPICS_MANAGE))
 async def rotate_key(call: Call, app: Segment) -> KeyState:
     """Sign by a new key from here on; tokens of the one before live on until they expire, unless it is revoked."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     return await topics_of(call).rotate_key(found.app_id, call.acting)
 
 
-@delete("/apps/{app:str}/subscriber-keys/{kid:str}")
+@delete("/apps/{app:str}/subscriber-keys/{kid:str}", opt=needs(Capability.TOPICS_MANAGE))
 async def revoke_key(call: Call, app: Segment, kid: Segment) -> None:
     """End a key, its tokens, and the streams that they have opened."""
-    found = await call.app(app, Capability.TOPICS_MANAGE)
+    found = await call.app(app)
     await topics_of(call).revoke_key(found.app_id, segment(kid, "kid"), call.acting)
 
 

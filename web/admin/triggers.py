@@ -18,6 +18,7 @@ from projections.outbox.reads import StoredTrigger
 from projections.schedules.reads import StandingSchedule
 from runtime.admin.trigger_kinds import KINDS, TriggerKind, TriggerSpec
 from web.admin.call import AdminCall, Call
+from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import triggers_of
 from web.bodies import decode_body
@@ -31,41 +32,41 @@ Trigger = dict[str, Any]
 """`{id, app_id, kind, script_id, enabled, retry, registrant, created_at}` and the kind's own fields; of cron also `next_due_at` and `last_tick`."""
 
 
-@get("/apps/{app:str}/triggers")
+@get("/apps/{app:str}/triggers", opt=needs(Capability.TRIGGERS_MANAGE))
 async def list_triggers(call: Call, app: Segment, limit: Query = None, cursor: Query = None) -> Page[Trigger]:
     """An app's triggers in the order of their creation."""
-    found = await call.app(app, Capability.TRIGGERS_MANAGE)
+    found = await call.app(app)
     size = parse_limit(limit)
     (after,) = (None,) if cursor is None else decode(cursor, "triggers", (UUID,))
     triggers = await triggers_of(call).page(found.app_id, after, size + 1)
     return page(await _triggers(call, found.app_id, triggers), size, lambda trigger: encode("triggers", trigger["id"]))
 
 
-@get("/apps/{app:str}/triggers/{trigger:str}")
+@get("/apps/{app:str}/triggers/{trigger:str}", opt=needs(Capability.TRIGGERS_MANAGE))
 async def read_trigger(call: Call, app: Segment, trigger: Segment) -> Trigger:
     """One trigger."""
-    found = await call.app(app, Capability.TRIGGERS_MANAGE)
+    found = await call.app(app)
     return await _trigger(call, await triggers_of(call).get(found.app_id, id_segment(trigger, "trigger")))
 
 
-@patch("/apps/{app:str}/triggers/{trigger:str}")
+@patch("/apps/{app:str}/triggers/{trigger:str}", opt=needs(Capability.TRIGGERS_MANAGE))
 async def update_trigger(call: Call, app: Segment, trigger: Segment, data: JSONBody[dict[str, Any]]) -> Trigger:
     """Change a trigger by a merge patch (RFC 7396) of the fields that it was created with; `null` puts a field back to its default."""
-    found = await call.app(app, Capability.TRIGGERS_MANAGE)
+    found = await call.app(app)
     return await _trigger(call, await triggers_of(call).update(found.app_id, id_segment(trigger, "trigger"), data, _decode_spec, call.acting))
 
 
-@delete("/apps/{app:str}/triggers/{trigger:str}")
+@delete("/apps/{app:str}/triggers/{trigger:str}", opt=needs(Capability.TRIGGERS_MANAGE))
 async def delete_trigger(call: Call, app: Segment, trigger: Segment) -> None:
     """Delete a trigger."""
-    found = await call.app(app, Capability.TRIGGERS_MANAGE)
+    found = await call.app(app)
     await triggers_of(call).delete(found.app_id, id_segment(trigger, "trigger"), call.acting)
 
 
-@post("/apps/{app:str}/triggers/{trigger:str}", include_in_schema=False)
+@post("/apps/{app:str}/triggers/{trigger:str}", include_in_schema=False, opt=needs(Capability.TRIGGERS_MANAGE))
 async def refuse_kind(call: Call, app: Segment, trigger: Segment) -> None:
     """Kinds that are not registered."""
-    await call.app(app, Capability.TRIGGERS_MANAGE)
+    await call.app(app)
     _no_such_kind(trigger)
 
 
@@ -77,12 +78,13 @@ def _create_handler(kind: TriggerKind) -> HTTPRouteHandler:
     """`POST …/triggers/<kind>` with the kind's own shape of body."""
 
     async def create_trigger(call: Call, app: Segment, data: Any) -> Trigger:
-        found = await call.app(app, Capability.TRIGGERS_MANAGE)
+        found = await call.app(app)
         return await _trigger(call, await triggers_of(call).create(found.app_id, kind, data, call.acting))
 
     create_trigger.__doc__ = f"Create a {kind.source} trigger, which runs as its creator."
     create_trigger.__annotations__["data"] = _BODY[kind.spec]
-    return post(f"/apps/{{app:str}}/triggers/{kind.source}", operation_id=f"CreateTrigger_{kind.source}")(create_trigger)
+    path = f"/apps/{{app:str}}/triggers/{kind.source}"
+    return post(path, operation_id=f"CreateTrigger_{kind.source}", opt=needs(Capability.TRIGGERS_MANAGE))(create_trigger)
 
 
 def _decode_spec(fields: dict[str, Any], shape: type[TriggerSpec]) -> TriggerSpec:
