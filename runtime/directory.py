@@ -14,7 +14,7 @@ from uuid import UUID
 import anyio
 import structlog
 
-from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved
+from domain.apps import AppChanged, AppCreated, AppDeleted, DomainAdded, DomainRemoved
 from domain.errors import Unavailable
 from domain.events import Event, Recorded
 from domain.hosts import DomainTable
@@ -28,7 +28,7 @@ from projections.control.views import AppView, read_app, read_hosts
 from projections.outbox.claims import read_triggers
 
 _SQL: Final = load_sql("runtime", "directory.sql")
-_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppDeleted, DomainAdded, DomainRemoved)
+_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppChanged, AppDeleted, DomainAdded, DomainRemoved)
 _VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreated, RouteDeleted)
 _TRIGGERS: Final[tuple[type[Event], ...]] = (TriggerSaved, TriggerDeleted)
 _TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS, *_TRIGGERS)]
@@ -58,13 +58,17 @@ class Directory:
 
     async def app_of_host(self, host: str) -> UUID | None:
         """The app that answers for a canonical host."""
+        return (await self.hosts()).match(host)
+
+    async def hosts(self) -> DomainTable:
+        """Whose which host is, never older than the last change that this process has seen."""
         while self._hosts is None:
             generation = self._generation
             await self._set_baseline(NIL_APP)
             hosts = await read_hosts(self._reader)
             if generation == self._generation:
                 self._hosts = hosts
-        return self._hosts.match(host)
+        return self._hosts
 
     async def view(self, app_id: UUID) -> AppView:
         """The app's scripts and routes, never older than the last change that this process has seen."""

@@ -52,6 +52,7 @@ from runtime.live.snapshots import Snapshots
 from runtime.maintenance import Job, Maintenance, alone, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.presence import bury, present
+from runtime.purge import Purge
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
@@ -93,6 +94,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     cron: CronScheduler
     requests: Requests
     live: Live
+    purge: Purge
     snapshots: Snapshots
     ceiling: Ceiling
     clock: Clock
@@ -158,6 +160,12 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log.wakeups.on_foreign(directory.moved)
     log.wakeups.on_foreign(cron.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
+    purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
+    log.on_commit(purge.committed)
+    log.wakeups.on_foreign(purge.moved)
+    live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
+    log.wakeups.on_foreign(live.moved)
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
     return Platform(
@@ -170,7 +178,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         appender=appender,
         sandbox=sandbox,
         blobs=blobs,
-        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
+        blob_sweep=blob_sweep,
         directory=directory,
         executor=executor,
         reactor=reactor,
@@ -183,7 +191,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
         requests=Requests(log, appender, Keys(reader), clock),
-        live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
+        live=live,
+        purge=purge,
         snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
         clock=clock,
@@ -198,6 +207,8 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.records.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+        if "reactor" in roles:
+            tasks.start_soon(platform.purge.run)
         tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if "reactor" in roles:

@@ -22,6 +22,7 @@ from runtime.platform import Platform
 from runtime.records import record_of
 from web.answers import answer_of, problem_reply, send_reply
 from web.front import Receive, Scope, Send
+from web.hosts import app_of_request
 from web.incoming import headers_for_script, host_of, query_of, read_body
 from web.problems import translate
 from web.queued import answer_poll, answer_queued
@@ -62,9 +63,7 @@ class DataPlane:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         host = host_of(scope)
-        app_id = await self._platform.directory.app_of_host(host)
-        if app_id is None:
-            raise NotFound("no app answers for this host", code="unknown_host")
+        app_id = await app_of_request(self._platform.directory, scope)
         view = await self._platform.directory.view(app_id)
         match = view.routes.match(host, scope["method"], path)
         script = None if match is None else view.scripts.get(match.route.script_id)

@@ -15,7 +15,7 @@ from domain.errors import Forbidden, NotFound, Unauthenticated
 
 APP, OTHER, ME = UUID(int=1), UUID(int=2), UUID(int=3)
 
-VIEWER = {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read"}
+VIEWER = {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read"} | {"domains.read"}
 EDITOR = VIEWER | {"scripts.write", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call", "routes.write"}
 APP_ADMIN = EDITOR | {
     "scripts.delete",
@@ -32,11 +32,11 @@ ADMIN = MEMBER | {"apps.create", "users.manage"}
 OWNER = ADMIN | {"instance.read_log", "instance.settings"}
 
 BY_SCOPE: dict[Scope, set[str]] = {
-    "script:read": VIEWER - {"events.read", "executions.read"},
+    "script:read": VIEWER - {"events.read", "executions.read", "domains.read"},
     "script:write": {"scripts.write", "scripts.delete", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call"},
     "route:write": {"routes.write"},
     "log:read": {"events.read", "executions.read", "instance.read_log"},
-    "domain:manage": {"domains.manage"},
+    "domain:manage": {"domains.read", "domains.manage"},
     "app:admin": {"triggers.manage", "dead_letters.manage", "topics.manage", "secrets.manage", "members.manage", "apps.manage"},
     "instance:admin": {"keys.manage", "apps.create", "users.manage", "instance.settings"},
 }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from domain.authz import Capability, decide
+from runtime.admin.app_deletion import AppDeletion
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
@@ -10,10 +14,12 @@ from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
 from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
+from runtime.admin.domains import Domains
 from runtime.admin.executions import Executions
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
+from runtime.admin.slugs import HostRules
 from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
 from runtime.admin.writing import AdminWriter
@@ -22,7 +28,17 @@ from web.admin.call import AdminCall
 
 def apps_of(call: AdminCall) -> Apps:
     """Apps."""
-    return Apps(call.core.reader, writer_of(call))
+    return Apps(call.core.reader, writer_of(call), host_rules_of(call))
+
+
+def app_deletion_of(call: AdminCall) -> AppDeletion:
+    """The end of apps."""
+    return AppDeletion(call.core.reader, writer_of(call), call.core.log)
+
+
+def domains_of(call: AdminCall) -> Domains:
+    """Domains."""
+    return Domains(call.core.reader, writer_of(call), host_rules_of(call))
 
 
 def scripts_of(call: AdminCall) -> Scripts:
@@ -83,6 +99,16 @@ def executions_of(call: AdminCall) -> Executions:
 def one_off_of(call: AdminCall) -> OneOffRuns:
     """Runs that are asked for once."""
     return OneOffRuns(call.core.reader, writer_of(call))
+
+
+def host_rules_of(call: AdminCall) -> HostRules:
+    """Which hosts a caller may give to apps, and of which apps he may be told."""
+    principal = call.principal
+    return HostRules(
+        own_host=urlsplit(call.core.settings.http.public_base_url or "").hostname,
+        may_take_own=decide(principal, Capability.APPS_CREATE, None).allowed,
+        sees=lambda app_id: decide(principal, Capability.APPS_READ, app_id).visible,
+    )
 
 
 def writer_of(call: AdminCall) -> AdminWriter:

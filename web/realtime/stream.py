@@ -14,7 +14,8 @@ from runtime.live.kinds import KINDS
 from runtime.live.subscription import Subscription
 from runtime.platform import Platform
 from web.front import Receive, Scope, Send
-from web.incoming import host_of, query_of
+from web.hosts import app_of_request
+from web.incoming import query_of
 from web.protocol import BREAK_OFF
 from web.realtime.access import Gatekeeper
 from web.realtime.asked import key_of, position_of
@@ -31,9 +32,7 @@ async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, se
     """Answer one subscriber, for as long as it stays. Raises PiCloudError before the answer has begun."""
     if scope["method"] != "GET":
         raise NotFound("there is nothing to follow here by this method", code="no_route")
-    app_id = await platform.directory.app_of_host(host_of(scope))
-    if app_id is None:
-        raise NotFound("no app answers for this host", code="unknown_host")
+    app_id = await app_of_request(platform.directory, scope)
     query = query_of(scope["query_string"])
     key, after = key_of(path, query), position_of(scope, query)
     judge = Gatekeeper(platform, app_id, key, scope, query)
