@@ -68,7 +68,7 @@ class History:
         self._versions: dict[UUID, int] = {}
         self._owners: dict[tuple[str, int], UUID] = {}
         self._spent: set[UUID] = set()
-        self._purged: UUID | None = None
+        self._unpurged: UUID | None = None
         self._files: set[tuple[UUID, str, UUID]] = set()
 
     def batch(self, steps: list[Step]) -> list[Unit]:
@@ -265,13 +265,15 @@ class History:
         slug = f"app-{b}"
         changes: list[Change] = []
         if a == 3 and ("slug", b) in self._owners:
-            owner = self._owners["slug", b]
-            return NIL_APP, [_record(app_stream(owner), AppChanged(app_id=owner, name=f"Renamed {c}", slug=slug, old_slugs=(f"old-{b}",) * (c > 0)))]
+            same = self._owners["slug", b]
+            return NIL_APP, [_record(app_stream(same), AppChanged(app_id=same, name=f"Renamed {c}", slug=slug, old_slugs=(f"old-{b}",) * (c > 0)))]
         owner = self._owners.pop(("slug", b), None)
         if owner is not None:
             changes = [_record(app_stream(owner), AppDeleted(app_id=owner, slug=slug)), release_name("slug", slug, owner)]
-            changes += [_record(app_stream(self._purged or owner), AppPurged(app_id=self._purged or owner))] if a else []
-            self._purged = owner if not a else None
+            # Sometimes an app is purged with the next that is deleted.
+            ended = owner if self._unpurged is None else self._unpurged
+            changes += [_record(app_stream(ended), AppPurged(app_id=ended))] if a else []
+            self._unpurged = None if a else owner
         if owner is None or c:
             owner = self._owners["slug", b] = self._id()
             changes += [_record(app_stream(owner), AppCreated(app_id=owner, name=f"App {a}", slug=slug)), claim_name("slug", slug, owner)]
