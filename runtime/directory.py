@@ -152,7 +152,8 @@ class Directory:
             if changed is not None:
                 self._forget(app_id)
                 self._forget_triggers(app_id)
-                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, changed)
+                # Not `changed`: whoever waits does so for the end of a unit, whose last event may be none of those that are looked for.
+                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, position)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("change_not_followed", app_id=str(app_id), position=position)

@@ -56,12 +56,6 @@ async def read_app(reader: Reader, app_id: UUID) -> StoredApp | None:
     return _app(rows[0]) if rows else None
 
 
-async def read_app_of_slug(reader: Reader, slug: str) -> StoredApp | None:
-    """The app that goes by a slug; else the one whose old slug it is."""
-    rows = await reader.fetch(_SQL["app_of_slug"], slug)
-    return _app(rows[0]) if rows else None
-
-
 async def page_apps(reader: Reader, only: Sequence[UUID] | None, after: UUID | None, limit: int) -> list[StoredApp]:
     """Apps in the order of their creation: all, or those among `only`."""
     return [_app(row) for row in await reader.fetch(_SQL["apps"], None if only is None else list(only), after, limit)]

@@ -47,10 +47,6 @@ SELECT count(*) AS scripts FROM scripts WHERE app_id = $1
 -- name: app
 SELECT app_id, name, slug, old_slugs, created_at FROM apps WHERE app_id = $1
 
--- name: app_of_slug
--- Whose slug it is, or was.
-SELECT app_id, name, slug, old_slugs, created_at FROM apps WHERE slug = $1 OR old_slugs @> ARRAY[$1] ORDER BY slug <> $1 LIMIT 1
-
 -- name: apps
 SELECT app_id, name, slug, old_slugs, created_at
 FROM apps

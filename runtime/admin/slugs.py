@@ -14,9 +14,11 @@ from domain.hosts import covers, slug_host
 from domain.ids import NIL_APP
 from domain.names import NameClaimed, NameRetired, claim_name, name_stream, retire_name
 from domain.ports import Reader
+from domain.statements import load_sql
 from domain.units import ABSENT, Change
-from projections.control.app_reads import read_app_of_slug
-from runtime.admin.streams import StreamHead, read_heads
+from runtime.admin.streams import StreamHead
+
+_SQL: Final = load_sql("runtime.admin", "slugs.sql")
 
 SLUG_NAME: Final = "slug"
 HOST_NAME: Final = "domain"
@@ -57,12 +59,11 @@ class Slug(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_slug(reader: Reader, slug: str, app_id: UUID | None) -> Slug:
-    """How a slug stands to an app; None is one that is not there yet. Versions are read first: what is read after them is at least as new."""
-    name, host = await read_heads(reader, NIL_APP, name_stream(SLUG_NAME, slug), name_stream(HOST_NAME, slug_host(slug)))
-    owner = await read_app_of_slug(reader, slug)
-    owner_id = None if owner is None else owner.id
-    standing = _standing(name, host, is_own=owner_id == app_id)
-    return Slug(slug=slug, standing=standing, owner_id=owner_id, name_version=_expected(name), host_version=_expected(host))
+    """How a slug stands to an app; None is one that is not there yet."""
+    (row,) = await reader.fetch(_SQL["slug"], NIL_APP, name_stream(SLUG_NAME, slug), name_stream(HOST_NAME, slug_host(slug)), slug)
+    name, host = StreamHead(row["name_version"], row["name_topic"] or ""), StreamHead(row["host_version"], row["host_topic"] or "")
+    standing = _standing(name, host, is_own=row["app_id"] == app_id)
+    return Slug(slug=slug, standing=standing, owner_id=row["app_id"], name_version=_expected(name), host_version=_expected(host))
 
 
 def take(wanted: Slug, app_id: UUID, *, takeover: bool, sees: Sees) -> list[Change]:
