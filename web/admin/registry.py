@@ -8,7 +8,24 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, domains, events, executions, files, kv, routes, scripts, secrets, topics, triggers
+from web.admin import (
+    apps,
+    auth,
+    dead_letters,
+    docs,
+    domains,
+    events,
+    executions,
+    files,
+    kv,
+    routes,
+    scripts,
+    secrets,
+    sessions,
+    topics,
+    triggers,
+    users,
+)
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -16,6 +33,8 @@ _PREFIX: Final = "/api/v1/admin"
 
 ROUTERS: Final[Sequence[Router]] = (
     auth.router,
+    sessions.router,
+    users.router,
     apps.router,
     domains.router,
     scripts.router,

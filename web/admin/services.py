@@ -19,9 +19,11 @@ from runtime.admin.executions import Executions
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
+from runtime.admin.sessions import Sessions
 from runtime.admin.slugs import HostRules
 from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
+from runtime.admin.users import Users
 from runtime.admin.writing import AdminWriter
 from web.admin.call import AdminCall
 
@@ -39,6 +41,16 @@ def app_deletion_of(call: AdminCall) -> AppDeletion:
 def domains_of(call: AdminCall) -> Domains:
     """Domains."""
     return Domains(call.core.reader, writer_of(call), host_rules_of(call))
+
+
+def users_of(call: AdminCall) -> Users:
+    """Users."""
+    return Users(call.core.reader, writer_of(call), call.core.credentials)
+
+
+def sessions_of(call: AdminCall) -> Sessions:
+    """Sessions."""
+    return Sessions(call.core.reader, writer_of(call), call.core.credentials, call.core.access)
 
 
 def scripts_of(call: AdminCall) -> Scripts:
