@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 import anyio
+import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
@@ -26,6 +27,8 @@ from runtime.maintenance import Job
 
 _SQL: Final = load_sql("runtime", "purge.sql")
 ROWS_AT_ONCE: Final = 1000
+_AT_ONCE: Final = 2
+"""A small app does not wait for a large one, and most connections of the background are left to others."""
 _LOOK_AGAIN_S: Final = 1.0
 """While something is unfinished: because of a fault, or because another process is at it, which may die."""
 
@@ -46,6 +49,7 @@ class Purge:
         self._claim_blobs = claim_blobs
         self._clock = clock
         self._wake = anyio.Event()
+        self._places = anyio.Semaphore(_AT_ONCE)
 
     def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
         """A commit of this process."""
@@ -74,21 +78,30 @@ class Purge:
                 return True
             await self._alone("purge", self._purge_all)
             return not await self._unfinished()
-        except Throttled as error:
-            log.warning("purge_failed", error=error.detail)
-        except Exception:  # whatever it is (a table that was swapped just now), the purge goes on
-            log.exception("purge_failed")
-        return False
+        except Exception as error:  # noqa: BLE001  # whatever it is, the purge goes on
+            _tell(error)
+            return False
 
     async def _unfinished(self) -> list[UUID]:
         return [row["deleted_id"] for row in await self._reader.fetch(_SQL["unfinished"])]
 
     async def _purge_all(self) -> None:
-        for app_id in await self._unfinished():
-            await self._purge(app_id)
+        """Purge each app, also when another one cannot be; but first see to it that nothing happens in any of them."""
+        unfinished = await self._unfinished()
+        for app_id in unfinished:
+            await self._log.close_app(app_id)
+        async with anyio.create_task_group() as tasks:
+            for app_id in unfinished:
+                tasks.start_soon(self._try_to_purge, app_id)
+
+    async def _try_to_purge(self, app_id: UUID) -> None:
+        async with self._places:
+            try:
+                await self._purge(app_id)
+            except Exception as error:  # noqa: BLE001  # tried again in the next round
+                _tell(error, app_id=str(app_id))
 
     async def _purge(self, app_id: UUID) -> None:
-        await self._log.close_app(app_id)
         rows = 0
         # Again until nothing is found: a run that was in progress may have left its record meanwhile.
         while gone := await self._delete_rows(app_id):
@@ -113,3 +126,11 @@ class Purge:
             while gone := (await self._reader.fetch(_SQL["delete"], table["name"], app_id, ROWS_AT_ONCE))[0]["gone"]:
                 deleted += gone
         return deleted
+
+
+def _tell(error: Exception, **where: str) -> None:
+    """A database or a store that is away, or a table that a rebuild has swapped just now, is no fault."""
+    if isinstance(error, Throttled | asyncpg.PostgresError):
+        log.warning("purge_delayed", error=str(error), **where)
+    else:
+        log.error("purge_failed", exc_info=error, **where)

@@ -19,6 +19,7 @@ from domain.kv import SetKey
 from runtime.database import rebuild_projections, verify_projections
 from runtime.platform import Platform
 from runtime.settings import Process, Settings
+from runtime.subscribers import subscriber_keys
 from tests.runtime.full_app import ONE, full_app, left
 from tests.runtime.worker import kill, start
 from tests.runtime.world import QUICK, App, delete_app, eventually, new_app, purged, running
@@ -147,6 +148,47 @@ async def test_two_processes_at_once_purge_once(dsn: str, tmp_path: Path) -> Non
             assert await left(one.pool, app) == set()
         assert len(await App(one, NIL_APP).events(AppPurged)) == 2
     assert await is_clean(dsn)
+
+
+async def test_a_purge_and_a_rebuild_at_once_leave_nothing_and_lose_nothing(platform: Platform, dsn: str) -> None:
+    kept = await new_app(platform)
+    await kept.append(SetKey(collection="c", key="k", value=ONE))
+    for _ in range(3):
+        apps = [await new_app(platform) for _ in range(4)]
+        for app in apps:
+            await app.append(*(SetKey(collection="c", key=f"k{number}", value=ONE) for number in range(50)))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rebuild_projections, dsn, ["kv", "apps"])
+            for app in apps:
+                tasks.start_soon(delete_app, app)
+        for app in apps:
+            assert await left(platform.pool, app) == set()
+    assert await kept.kv("c") == {"k": 1}
+    assert await is_clean(dsn)
+
+
+async def test_an_app_that_cannot_be_purged_now_keeps_no_other_waiting(platform: Platform, dsn: str) -> None:
+    first, second = await new_app(platform), await new_app(platform)
+    for app in (first, second):
+        await app.append(SetKey(collection="c", key="k", value=ONE))
+    holder = await asyncpg.connect(dsn)
+    try:
+        await holder.execute("BEGIN")
+        await holder.execute("SELECT FROM kv_entries WHERE app_id = $1 FOR UPDATE", first.id)
+        await declare_deleted(first)
+        await delete_app(second)
+        assert await first.kv("c") == {"k": 1}
+    finally:
+        await holder.close()
+    await purged(first)
+
+
+async def test_a_deleted_app_gets_no_signing_key(platform: Platform) -> None:
+    app = await new_app(platform)
+    await platform.log.close_app(app.id)
+    with pytest.raises(LogClosed):
+        await subscriber_keys(platform.reader).active(app.id)
+    assert "vault_subscriber_keys" not in await left(platform.pool, app)
 
 
 SLOW = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from domain.authz import Capability, decide
+from domain.errors import Invalid
+from domain.hosts import parse_exact_host
 from runtime.admin.app_deletion import AppDeletion
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
@@ -117,10 +119,18 @@ def host_rules_of(call: AdminCall) -> HostRules:
     """Which hosts a caller may give to apps, and of which apps he may be told."""
     principal = call.principal
     return HostRules(
-        own_host=urlsplit(call.core.settings.http.public_base_url or "").hostname,
+        own_host=_own_host(call.core.settings.http.public_base_url),
         may_take_own=decide(principal, Capability.APPS_CREATE, None).allowed,
         sees=lambda app_id: decide(principal, Capability.APPS_READ, app_id).visible,
     )
+
+
+def _own_host(public_base_url: str | None) -> str | None:
+    """The host of a URL in canonical form; None for what no pattern can match."""
+    try:
+        return parse_exact_host(urlsplit(public_base_url or "").hostname or "", "host")
+    except (ValueError, Invalid):
+        return None
 
 
 def writer_of(call: AdminCall) -> AdminWriter:
