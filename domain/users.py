@@ -30,6 +30,19 @@ class UserCreated(Event, frozen=True, kw_only=True):
     active: bool = True
 
 
+class UserChanged(Event, frozen=True, kw_only=True):
+    """A user is now as this says. `credential_id` names his password's hash in the vault; sessions of an older `session_epoch` have ended."""
+
+    TOPIC = "users.UserChanged"
+    user_id: UUID
+    username: str
+    email: str | None
+    instance_role: InstanceRole
+    active: bool
+    session_epoch: int = 0
+    credential_id: UUID | None = None
+
+
 class UserDeleted(Event, frozen=True, kw_only=True):
     """A user is gone."""
 
@@ -58,4 +71,6 @@ def check_password(password: str, field: str = "password") -> str:
     return password
 
 
-AGGREGATES: Final = (Aggregate(kind="user", events=(UserCreated, UserDeleted), deciders={}, exists=lambda last, _: isinstance(last, UserCreated)),)
+AGGREGATES: Final = (
+    Aggregate(kind="user", events=(UserCreated, UserChanged, UserDeleted), deciders={}, exists=lambda last, _: isinstance(last, UserCreated | UserChanged)),
+)

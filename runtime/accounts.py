@@ -20,7 +20,6 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.postgres.vault import Attempt, Login, PgVault, User
-from domain.authz import Principal
 from domain.clock import Clock
 from domain.errors import AlreadyExists, Throttled, Unauthenticated
 from domain.events import Metadata
@@ -29,6 +28,7 @@ from domain.names import claim_name, move_guard
 from domain.ports import Appender
 from domain.units import ABSENT, Change, Record, Unit
 from domain.users import UserCreated, check_password, check_username, user_stream
+from runtime.identity import Identity
 from runtime.passwords import Passwords
 from runtime.settings import Admin
 from runtime.settings import Session as SessionSettings
@@ -61,16 +61,6 @@ class LoggedIn(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     expires_at: datetime
     user: User
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a token belongs to. `extended`: this use has moved `expires_at` on."""
-
-    principal: Principal
-    user: User
-    session_id: UUID
-    expires_at: datetime
-    extended: bool
 
 
 class Accounts:
@@ -131,7 +121,7 @@ class Accounts:
                 return None
             expires_at = moved
         return Identity(
-            principal=_principal(session.user),
+            principal=session.principal,
             user=session.user,
             session_id=session.id,
             expires_at=expires_at,
@@ -184,10 +174,6 @@ class Accounts:
         agent = user_agent[:_MAX_USER_AGENT_CHARS]
         expires_at = await self._vault.create_session(_digest(token), uuid7(), user.id, self._settings.ttl_s, address, agent)
         return LoggedIn(token=token, expires_at=expires_at, user=user)
-
-
-def _principal(user: User) -> Principal:
-    return Principal(kind="user", id=user.id, name=user.username, instance_role=user.instance_role)
 
 
 def _digest(token: str) -> bytes:

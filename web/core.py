@@ -9,6 +9,8 @@ from domain.clock import Clock
 from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
 from runtime.accounts import Accounts
+from runtime.api_keys import ApiKeys
+from runtime.authentication import Authentication
 from runtime.blobs import Blobs
 from runtime.directory import Directory
 from runtime.metrics import Metrics
@@ -35,6 +37,10 @@ class Core(Protocol):
     def blobs(self) -> Blobs: ...
     @property
     def accounts(self) -> Accounts: ...
+    @property
+    def authentication(self) -> Authentication: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
     @property
     def directory(self) -> Directory: ...
     @property

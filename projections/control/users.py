@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from domain.events import Event, Recorded
 from domain.statements import load_sql
-from domain.users import UserCreated, UserDeleted
+from domain.users import UserChanged, UserCreated, UserDeleted
 from projections.base import Stages
 from projections.rows import Life, changed, lives
 
@@ -15,14 +15,14 @@ _SQL: Final = load_sql("projections.control", "users.sql")
 
 
 class Users:
-    """Table `users`; `username_key` is the casefolded name that is unique."""
+    """Table `users`; `username_key` is the casefolded name that is unique, `version` the stream's."""
 
     name = "users"
-    version = 1
+    version = 2
     schema = _SQL["schema"]
     tables: tuple[str, ...] = ("users",)
     volatile_columns: tuple[str, ...] = ()
-    handles: frozenset[type[Event]] = frozenset({UserCreated, UserDeleted})
+    handles: frozenset[type[Event]] = frozenset({UserCreated, UserChanged, UserDeleted})
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """The last event of each user."""
@@ -31,7 +31,7 @@ class Users:
 
 def _row(life: Life) -> dict[str, Any]:
     match life.last.event:
-        case UserCreated() as user:
+        case UserCreated() | UserChanged() as user:
             return {
                 "user_id": user.user_id,
                 "username": user.username,
@@ -40,6 +40,7 @@ def _row(life: Life) -> dict[str, Any]:
                 "instance_role": user.instance_role,
                 "active": user.active,
                 "created_at": life.created_at,
+                "version": life.last.version,
             }
         case UserDeleted(user_id=user_id):
             return {"user_id": user_id}

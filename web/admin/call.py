@@ -16,9 +16,10 @@ from litestar.params import SkipValidation
 from domain.authz import Capability, Principal, authorize
 from domain.errors import NotFound, Unauthenticated
 from domain.ids import NIL_APP, parse_uuid
+from domain.principals import authority
 from domain.statements import load_sql
-from runtime.accounts import Identity
 from runtime.admin.writing import Acting
+from runtime.identity import Identity
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
 from web.requests import request_id_of
@@ -36,7 +37,7 @@ class AppRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdminCall:
-    """One authenticated request. `principal` was checked in the database for it; `acting` is who its changes are made by.
+    """One authenticated request. `principal` was checked in the database for it.
 
     `needs` are the capabilities that its route declares. Those of the instance were asked for before the handler; those in an app are by `app` and `require`.
     """
@@ -46,12 +47,19 @@ class AdminCall:
         self.needs = needs
         self.identity = identity
         self.principal: Principal = identity.principal
-        self.acting = Acting(identity.principal.actor, request_id)
+        self._request_id = request_id
+        self._apps: list[UUID] = []
+
+    @property
+    def acting(self) -> Acting:
+        """Who changes are made by, and by what right: that of the instance, and that in each app in which something was asked for."""
+        return Acting(self.principal.actor, self._request_id, authority(self.principal, *self._apps))
 
     def require(self, app_id: UUID, *instead: Capability) -> None:
         """Return when the principal has all declared capabilities in an app (or those given instead). Raises NotFound for what he may not see, Forbidden."""
         for capability in instead or self.needs:
             authorize(self.principal, capability, app_id)
+        self._apps.append(app_id)
 
     async def app(self, reference: str, *instead: Capability) -> AppRow:
         """The app of an id or slug, if the principal has what is needed there. A missing app and one that he may not see are the same NotFound."""
@@ -87,7 +95,7 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if wanted is None:
         return
     core: Core = connection.app.state.core
-    identity = await identity_of(core.accounts, connection.scope)
+    identity = await identity_of(core.authentication, connection.scope)
     if identity is None:
         raise Unauthenticated
     refuse_forgery(connection.scope, core.settings)

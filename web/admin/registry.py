@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
+from web.admin import api_keys, apps, auth, dead_letters, docs, events, executions, files, kv, members, routes, scripts, secrets, topics, triggers
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -16,7 +16,9 @@ _PREFIX: Final = "/api/v1/admin"
 
 ROUTERS: Final[Sequence[Router]] = (
     auth.router,
+    api_keys.router,
     apps.router,
+    members.router,
     scripts.router,
     routes.router,
     triggers.router,
