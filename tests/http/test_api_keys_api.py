@@ -13,7 +13,7 @@ import pytest
 
 from domain.api_keys import is_token
 from domain.apps import AppDeleted, app_stream
-from domain.authz import PUBLIC
+from domain.authz import PUBLIC, Scope
 from domain.users import InstanceRole
 from projections.control.principals import principal_of_actor
 from runtime.platform import Platform
@@ -368,7 +368,7 @@ async def test_whoever_acts_by_a_key_acts_while_it_lives(owner: httpx.AsyncClien
         assert identity is not None
         assert principal == identity.principal
         assert (principal.kind, principal.app_roles, principal.bound_app) == ("key", {UUID(app): "app_admin"}, UUID(app))
-        assert principal.scopes == {"script:read", "app:admin"}
+        assert principal.scopes == frozenset[Scope]({"script:read", "app:admin"})
     assert (await session.delete(f"{KEYS}/{keys[0]['id']}")).status_code == 204
     await connection.execute("UPDATE api_keys SET expires_at = now() WHERE key_id = $1", UUID(keys[1]["id"]))
     assert await principal_of_actor(core.reader, f"key:{keys[0]['id']}") is None
