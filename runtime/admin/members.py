@@ -81,9 +81,9 @@ class Members:
         """Take a member's role away; nothing happens to whoever has none."""
 
         async def attempt() -> None:
-            member, _, app = await self._states(app_id, user_id)
+            member, user, app = await self._states(app_id, user_id)
             role = role_of(member.last)
-            if role is not None:
+            if role is not None and not RULES.is_absent(user, self._clock()):
                 removed = MemberRemoved(app_id=app_id, user_id=user_id, role=role)
                 await self._append(removed, member.version, [_read(app_stream(app_id), app)], acting)
 
