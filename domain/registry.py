@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from domain import (
+    access,
     api_keys,
     apps,
     cron,
@@ -41,6 +42,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *users.AGGREGATES,
     members.AGGREGATE,
     api_keys.AGGREGATE,
+    *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from domain.events import Event, Recorded
 from domain.statements import load_sql
-from domain.users import UserChanged, UserCreated, UserDeleted
+from domain.users import UserChanged, UserCreated, UserDeleted, UserSaved, state_of
 from projections.base import Stages
 from projections.rows import Life, changed, lives
 
@@ -15,7 +15,7 @@ _SQL: Final = load_sql("projections.control", "users.sql")
 
 
 class Users:
-    """Table `users`; `username_key` is the casefolded name that is unique, `version` the stream's."""
+    """Table `users`; `username_key` is the casefolded name that is unique, `version` that of the user's stream."""
 
     name = "users"
     version = 2
@@ -31,16 +31,20 @@ class Users:
 
 def _row(life: Life) -> dict[str, Any]:
     match life.last.event:
-        case UserCreated() | UserChanged() as user:
+        case UserSaved() as event:
+            user = state_of(event)
+            assert user is not None
             return {
-                "user_id": user.user_id,
+                "user_id": user.id,
                 "username": user.username,
                 "username_key": user.username.casefold(),
                 "email": user.email,
                 "instance_role": user.instance_role,
                 "active": user.active,
-                "created_at": life.created_at,
+                "credential_id": user.credential_id,
+                "session_epoch": user.session_epoch,
                 "version": life.last.version,
+                "created_at": life.created_at,
             }
         case UserDeleted(user_id=user_id):
             return {"user_id": user_id}

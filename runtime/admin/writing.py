@@ -32,6 +32,10 @@ class Acting(msgspec.Struct, frozen=True):
     request_id: str | None = None
     reads: tuple[Read, ...] = ()
 
+    def but(self, *streams: str) -> Acting:
+        """The same, for whoever reads these streams anew and decides by what they say of him."""
+        return msgspec.structs.replace(self, reads=tuple(read for read in self.reads if read.stream not in streams))
+
 
 class AdminWriter:
     """Appends the units of administration. `after_change` is awaited for changes of what dispatch goes by: scripts, routes, hosts, triggers."""
