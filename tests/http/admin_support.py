@@ -69,8 +69,9 @@ def refused(answer: httpx.Response, status: int, code: str | None = None, field:
 
 
 async def heads(connection: asyncpg.Connection) -> dict[UUID, int]:
-    """Where every log of a database ends."""
-    return {row["app_id"]: row["position"] for row in await connection.fetch("SELECT app_id, position FROM log_head WHERE position > 0")}
+    """Where every log of a database ends, but for what is told of access: that a refusal is noted there is no change."""
+    rows = await connection.fetch("SELECT app_id, max(position) AS position FROM events WHERE topic NOT LIKE 'access.%' GROUP BY app_id")
+    return {row["app_id"]: row["position"] for row in rows}
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from domain.executions import ExecutionDeadLettered, Task, execution_stream
 from domain.sandbox import ScriptError
 from domain.units import Change, Record, Unit
 from runtime.platform import Platform
-from tests.http.admin_support import API, ENDPOINT, make_app, make_route, make_script
+from tests.http.admin_support import API, ENDPOINT, UNKNOWN_ID, make_app, make_route, make_script
 from tests.http.people import make_user
 
 LATER: Final = "2999-01-01T00:00:00Z"
@@ -113,6 +113,9 @@ class World:
         self.path["user"] = str((await make_user(self._core, self.new_name())).id)
         await self.ask("POST", "/members", json={"user_id": self.path["user"], "role": "viewer"})
 
+    async def account(self) -> None:
+        self.path["user_id"] = str((await make_user(self._core, self.new_name())).id)
+
     async def api_key(self) -> None:
         answer = await self._owner.post(f"{API}/api-keys", json={"name": "k", "scopes": ["log:read"]})
         self.path["api_key"] = answer.json()["id"]
@@ -137,6 +140,7 @@ MAKERS: Final[Mapping[str, Callable[[World], Awaitable[None]]]] = {
     "dead_letter": World.dead_letter,
     "person": World.person,
     "member": World.member,
+    "account": World.account,
     "api_key": World.api_key,
 }
 """In the order in which they need each other."""
@@ -165,6 +169,11 @@ def _trigger(**more: Any) -> Probe:
 
 
 PROBES: Final[Mapping[str, Probe]] = {
+    "DELETE /auth/sessions/{session_id}": Probe(path=lambda _: {"session_id": UNKNOWN_ID}, also=frozenset({"not_found"})),
+    "POST /auth/password": Probe(body=lambda _: {"current_password": "x", "new_password": "short"}, also=frozenset({"invalid"})),
+    "POST /admins": Probe(body=lambda world: {"username": world.new_name(), "password": "long enough", "instance_role": "member"}),
+    "PATCH /admins/{user_id}": Probe(body=lambda _: {"email": "ada@example.com"}, uses_up=("account",)),
+    "DELETE /admins/{user_id}": Probe(uses_up=("account",)),
     "POST /api-keys": Probe(body=lambda _: {"name": "k", "scopes": ["instance:admin"]}),
     "DELETE /api-keys/{key}": Probe(uses_up=("api_key",), path=lambda world: {"key": world.path["api_key"]}, also=frozenset({"key_not_found"})),
     "POST /apps": Probe(body=lambda world: {"name": "a", "slug": world.new_name()}),

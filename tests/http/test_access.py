@@ -35,6 +35,8 @@ pytestmark = pytest.mark.anyio
 FILTERED: Final = {"GET /apps", "GET /scripts"}
 """Lists over all apps: everybody is answered, with what they may see."""
 ENDS_SESSION: Final = "POST /auth/logout"
+FOR_SESSIONS: Final = {"GET /auth/sessions", "DELETE /auth/sessions", "DELETE /auth/sessions/{session_id}", "POST /auth/password"}
+"""For who has logged in: a key does not end its owner's sessions."""
 BINDABLE: Final = [scope for scope in ALL_SCOPES if scope != "instance:admin"]
 
 CONTRACT: Final = (
@@ -238,7 +240,7 @@ def _expected(route: str, needs: Declared, somebody: Somebody) -> str | None:
     if somebody.who is None:
         return "unauthenticated"
     if not needs:
-        return None if route == ENDS_SESSION else "allowed"
+        return None if route == ENDS_SESSION else "forbidden" if route in FOR_SESSIONS and somebody.who.scopes is not None else "allowed"
     return verdict(somebody.who, *needs)
 
 
