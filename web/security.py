@@ -14,7 +14,8 @@ import msgspec
 
 from domain.authz import Principal
 from domain.errors import Forbidden
-from runtime.accounts import Accounts, Identity
+from runtime.authentication import Authentication
+from runtime.identity import Identity
 from runtime.settings import Settings
 
 SESSION_COOKIE: Final = "picloud_session"
@@ -53,13 +54,13 @@ def credential_of(scope: Mapping[str, Any]) -> Credential | None:
     return None
 
 
-async def identity_of(accounts: Accounts, scope: Mapping[str, Any]) -> Identity | None:
+async def identity_of(authentication: Authentication, scope: Mapping[str, Any]) -> Identity | None:
     """Whom the request's credential belongs to, asked of the database; None without one and for one that is not valid."""
     credential = credential_of(scope)
-    return None if credential is None else await accounts.authenticate(credential.token)
+    return None if credential is None else await authentication.authenticate(credential.token)
 
 
-async def principal_of(accounts: Accounts, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
+async def principal_of(authentication: Authentication, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
     """The principal of a request on the data plane; None is an anonymous one (or an invalid credential, or a cookie that another site's page may have sent).
 
     `changes` says whether the request changes state; by default its method tells. Without a credential nothing is asked of the database.
@@ -67,7 +68,7 @@ async def principal_of(accounts: Accounts, settings: Settings, scope: Mapping[st
     credential = credential_of(scope)
     if credential is None or (credential.by_cookie and not comes_from_here(scope, settings, changes=changes)):
         return None
-    identity = await accounts.authenticate(credential.token)
+    identity = await authentication.authenticate(credential.token)
     return None if identity is None else identity.principal
 
 
