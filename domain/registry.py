@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, cron, dead_letters, docs, executions, files, kv, names, pubsub, retention, routes, schedule, scripts, secrets, topics, triggers, users
+from domain import (
+    app_settings,
+    apps,
+    cron,
+    dead_letters,
+    docs,
+    executions,
+    files,
+    kv,
+    names,
+    pubsub,
+    retention,
+    routes,
+    schedule,
+    scripts,
+    secrets,
+    topics,
+    triggers,
+    users,
+)
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -18,6 +37,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *topics.AGGREGATES,
     *names.AGGREGATES,
     *apps.AGGREGATES,
+    *app_settings.AGGREGATES,
     *users.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
