@@ -57,15 +57,15 @@ class InstanceSettingsChanged(Event, frozen=True, kw_only=True):
     settings: InstanceSettings
 
 
-def check_app_settings(settings: AppSettings, ceilings: Bounds) -> AppSettings:
-    """The settings in canonical form. Raises Invalid naming the field, also for what is above the instance's ceilings."""
-    check_below(settings.bounds, ceilings)
+def check_app_settings(settings: AppSettings, ceilings: Bounds, before: AppSettings) -> AppSettings:
+    """The settings in canonical form. Raises Invalid naming the field, also for what is newly above the instance's ceilings."""
+    check_below(settings.bounds, ceilings, before.bounds)
     return msgspec.structs.replace(settings, cors=check_cors(settings.cors))
 
 
 def check_instance_settings(settings: InstanceSettings) -> InstanceSettings:
     """Raise Invalid for a default that is above its ceiling."""
-    check_below(settings.defaults, settings.ceilings, "$.defaults")
+    check_below(settings.defaults, settings.ceilings, field="$.defaults")
     return settings
 
 

@@ -51,13 +51,16 @@ def effective(own: Bounds, defaults: Bounds, ceilings: Bounds) -> Bounds:
     )
 
 
-def check_below(own: Bounds, ceilings: Bounds, field: str = "$") -> None:
-    """Raise Invalid `above_ceiling`, with what was requested and the ceiling, for the first bound that is set higher than its ceiling."""
+def check_below(own: Bounds, ceilings: Bounds, before: Bounds = UNBOUNDED, field: str = "$") -> None:
+    """Raise Invalid `above_ceiling`, with what was requested and the ceiling, for the first bound that is set higher than its ceiling.
+
+    One that is what it was `before` passes: the ceiling was lowered since, and whoever changes something else need not care.
+    """
     for part in ("limits", "quotas"):
-        mine, highest = getattr(own, part), getattr(ceilings, part)
+        mine, highest, was = getattr(own, part), getattr(ceilings, part), getattr(before, part)
         for name in mine.__struct_fields__:
             requested, ceiling = getattr(mine, name), getattr(highest, name)
-            if requested is not None and ceiling is not None and requested > ceiling:
+            if requested is not None and ceiling is not None and requested > ceiling and requested != getattr(was, name):
                 path = f"{field}.{part}.{name}"
                 raise Invalid(
                     f"{path}: {requested} is above this instance's ceiling of {ceiling}",

@@ -26,15 +26,22 @@ def test_what_holds_is_the_apps_own_or_the_default_below_the_ceiling(own: Any, d
 
 def test_what_is_above_a_ceiling_is_refused_by_name() -> None:
     with pytest.raises(Invalid) as refused:
-        check_app_settings(AppSettings(quotas=Quotas(storage_bytes=11, events_per_day=1)), quotas(storage_bytes=10, events_per_day=1))
+        check_app_settings(AppSettings(quotas=Quotas(storage_bytes=11, events_per_day=1)), quotas(storage_bytes=10, events_per_day=1), AppSettings())
     assert (refused.value.code, refused.value.field, refused.value.extra) == ("above_ceiling", "$.quotas.storage_bytes", {"requested": 11, "ceiling": 10})
     with pytest.raises(Invalid) as refused:
         check_instance_settings(InstanceSettings(defaults=quotas(requests_per_day=2), ceilings=quotas(requests_per_day=1)))
     assert refused.value.field == "$.defaults.quotas.requests_per_day"
 
 
+def test_what_was_above_a_ceiling_before_it_was_lowered_may_stay() -> None:
+    before = AppSettings(quotas=Quotas(storage_bytes=11))
+    after = AppSettings(quotas=Quotas(storage_bytes=11, events_per_day=1))
+    assert check_app_settings(after, quotas(storage_bytes=10), before) == after
+
+
 def test_cors_is_kept_as_browsers_send_it() -> None:
-    cors = Cors(origins=("HTTPS://Shop.Example:443", "https://shop.example", "http://localhost:5173", "http://[::1]:80"), methods=("get", "GET"), headers=("X-Mine",))
+    origins = ("HTTPS://Shop.Example:443", "https://shop.example", "http://localhost:5173", "http://[::1]:80")
+    cors = Cors(origins=origins, methods=("get", "GET"), headers=("X-Mine",))
     checked = check_cors(cors)
     assert checked.origins == ("https://shop.example", "http://localhost:5173", "http://[::1]")
     assert (checked.methods, checked.headers) == (("GET",), ("x-mine",))

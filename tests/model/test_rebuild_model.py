@@ -100,6 +100,7 @@ FULL: list[list[Step]] = [
     [("script", 0, 0, 1), ("script", 0, 1, 1), ("route", 0, 1, 1), ("route", 1, 1, 1), ("trigger", 0, 0, 0), ("trigger", 1, 0, 0), ("trigger", 1, 3, 0)],
     [("app", 0, 0, 1), ("app", 0, 1, 1), ("domain", 0, 0, 0), ("domain", 0, 1, 0), ("user", 0, 0, 0), ("user", 0, 1, 0)],
     [("secret", 0, 0, 0), ("secret", 0, 1, 0)],
+    [("settings", 0, 0, 0), ("settings", 0, 1, 1), ("settings", 1, 0, 0), ("settings", 0, 0, 2)],
     [("topic", 0, 0, 1), ("topic", 2, 0, 1), ("publish", 0, 0, 0), ("publish", 1, 1, 0)],
     [("accept", 0, 0, 0), ("accept", 1, 0, 0), ("accept", 0, 1, 2), ("kv", 0, 0, 0), ("kv", 1, 1, 0), ("abandon", 1, 1, 0)],
     [("outcome", 0, 0, 0), ("outcome", 0, 3, 0), ("outcome", 1, 3, 1)],

@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
+from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, settings, topics, triggers
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -17,6 +17,7 @@ _PREFIX: Final = "/api/v1/admin"
 ROUTERS: Final[Sequence[Router]] = (
     auth.router,
     apps.router,
+    settings.router,
     scripts.router,
     routes.router,
     triggers.router,

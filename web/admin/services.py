@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.admin.app_settings import SettingsOf
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
@@ -23,6 +24,11 @@ from web.admin.call import AdminCall
 def apps_of(call: AdminCall) -> Apps:
     """Apps."""
     return Apps(call.core.reader, writer_of(call))
+
+
+def settings_of(call: AdminCall) -> SettingsOf:
+    """Settings of apps, and the instance's."""
+    return SettingsOf(call.core.reader, writer_of(call))
 
 
 def scripts_of(call: AdminCall) -> Scripts:
