@@ -21,6 +21,7 @@ from runtime.executor import Invocation
 from runtime.platform import Platform
 from runtime.records import record_of
 from web.answers import answer_of, problem_reply, send_reply
+from web.cors import answer_cors
 from web.front import Receive, Scope, Send
 from web.incoming import headers_for_script, host_of, query_of, read_body
 from web.problems import translate
@@ -28,7 +29,7 @@ from web.queued import answer_poll, answer_queued
 from web.realtime.asked import PREFIX
 from web.realtime.stream import answer_realtime
 from web.requests import request_id_of
-from web.security import credential_of, principal_of
+from web.security import credential_of, is_apps_host, principal_of
 
 _EXECUTE: Final = "/api/v1/execute/"
 _POLL: Final = "/api/v1/executions/"
@@ -66,11 +67,13 @@ class DataPlane:
         if app_id is None:
             raise NotFound("no app answers for this host", code="unknown_host")
         view = await self._platform.directory.view(app_id)
+        if view.settings.cors.origins and await answer_cors(scope, send, view.settings.cors):
+            return
         match = view.routes.match(host, scope["method"], path)
         script = None if match is None else view.scripts.get(match.route.script_id)
         if match is None or script is None:
             raise NotFound("no route matches this request", code="no_route")
-        principal = await principal_of(self._platform.accounts, self._platform.settings, scope)
+        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, by_cookie=False)
         request = await self._read(scope, receive, host, path, match, attached=principal is not None)
         if match.route.dispatch_mode == "sync":
             await self._run(scope, receive, send, view, script, request, principal, kind="http")
@@ -80,7 +83,8 @@ class DataPlane:
     async def _execute(self, scope: Scope, receive: Receive, send: Send, rest: str) -> None:
         """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""
         script_id = parse_uuid(rest)
-        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, changes=True)
+        by_cookie = not await is_apps_host(self._platform.directory, scope)
+        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, changes=True, by_cookie=by_cookie)
         if principal is None:
             raise Unauthenticated
         missing = NotFound("there is no such script", code="script_not_found")

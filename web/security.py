@@ -2,6 +2,10 @@
 
 A request that carries both is judged by its header. The cookie alone does not prove that its bearer's own page sent the request, so a change by cookie must
 also come with an `Origin` of this host, which browsers set and pages cannot forge.
+
+Pages of an app are written by its authors, and a page can do all that a cookie allows on its own host. So on a host that an app answers for the cookie neither
+counts nor is set: whoever administers by cookie does so on a host that is no app's (`admin.localhost`, or the public base URL). Nothing less would do: pages
+of one origin can read each other, and forge whatever their requests say of where they come from.
 """
 
 from __future__ import annotations
@@ -13,8 +17,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from domain.authz import Principal
-from domain.errors import Forbidden
+from domain.errors import Forbidden, Invalid
+from domain.hosts import normalise_host
 from runtime.accounts import Accounts, Identity
+from runtime.directory import Directory
 from runtime.settings import Settings
 
 SESSION_COOKIE: Final = "picloud_session"
@@ -59,16 +65,35 @@ async def identity_of(accounts: Accounts, scope: Mapping[str, Any]) -> Identity 
     return None if credential is None else await accounts.authenticate(credential.token)
 
 
-async def principal_of(accounts: Accounts, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
+async def principal_of(
+    accounts: Accounts, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None, by_cookie: bool = True
+) -> Principal | None:
     """The principal of a request on the data plane; None is an anonymous one (or an invalid credential, or a cookie that another site's page may have sent).
 
-    `changes` says whether the request changes state; by default its method tells. Without a credential nothing is asked of the database.
+    `changes` says whether the request changes state; by default its method tells. `by_cookie` says whether cookies count: on hosts of apps they do not.
+    Without a credential nothing is asked of the database.
     """
     credential = credential_of(scope)
-    if credential is None or (credential.by_cookie and not comes_from_here(scope, settings, changes=changes)):
+    if credential is None or (credential.by_cookie and not (by_cookie and comes_from_here(scope, settings, changes=changes))):
         return None
     identity = await accounts.authenticate(credential.token)
     return None if identity is None else identity.principal
+
+
+async def is_apps_host(directory: Directory, scope: Mapping[str, Any]) -> bool:
+    """Whether an app answers for the host that a request names; so it is taken to be when the request names none that could be one."""
+    try:
+        host = normalise_host(header(scope, b"host") or "")
+    except Invalid:
+        return True
+    return await directory.app_of_host(host) is not None
+
+
+async def refuse_shared_origin(directory: Directory, scope: Mapping[str, Any]) -> None:
+    """Raise Forbidden for a cookie on a host that an app answers for."""
+    credential = credential_of(scope)
+    if credential is not None and credential.by_cookie and await is_apps_host(directory, scope):
+        raise Forbidden("the session cookie does not count on a host of an app; use another, or a bearer token", code="shared_origin", field="host")
 
 
 def refuse_forgery(scope: Mapping[str, Any], settings: Settings, *, changes: bool | None = None) -> None:

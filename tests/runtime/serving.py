@@ -8,7 +8,10 @@ from typing import Any
 
 import httpx
 import msgspec
+from uuid_utils.compat import uuid7
 
+from domain.apps import DomainAdded, domain_stream
+from domain.ids import NIL_APP
 from runtime.environment import Secret
 from runtime.platform import Platform, open_platform
 from runtime.settings import Admin, Http, Process, SandboxSettings, Settings
@@ -52,6 +55,11 @@ class Site(msgspec.Struct, frozen=True):
 
     app: App
     client: httpx.AsyncClient
+
+    async def claim(self, host: str) -> None:
+        """Let the app answer for a host more."""
+        added = DomainAdded(domain_id=uuid7(), app_id=self.app.id, pattern=host)
+        await App(self.app.platform, NIL_APP).put((domain_stream(added.domain_id), added))
 
     async def at(self, path: str, source: str, mode: Any = "sync", **script: Any) -> str:
         """Let a script answer at a path; returns the path."""

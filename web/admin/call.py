@@ -22,7 +22,7 @@ from runtime.admin.writing import Acting
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
 from web.requests import request_id_of
-from web.security import identity_of, refuse_forgery, renew_cookie
+from web.security import identity_of, refuse_forgery, refuse_shared_origin, renew_cookie
 
 _SQL: Final = load_sql("web.admin", "call.sql")
 
@@ -87,6 +87,7 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if wanted is None:
         return
     core: Core = connection.app.state.core
+    await refuse_shared_origin(core.directory, connection.scope)
     identity = await identity_of(core.accounts, connection.scope)
     if identity is None:
         raise Unauthenticated

@@ -33,7 +33,7 @@ class Gatekeeper:
         self._app_id = app_id
         self._key = key
         credential = credential_of(scope)
-        token = "" if credential is None else credential.token
+        token = "" if credential is None or credential.by_cookie else credential.token  # an app answers for this host: see `web.security`
         is_jwt = token.count(".") == _DOTS
         self._session = "" if is_jwt else token
         self._token = query.get("token") or (token if is_jwt else "")
