@@ -11,6 +11,7 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from domain.apps import DomainAdded, domain_stream
+from domain.clock import Clock, utc_now
 from domain.ids import NIL_APP
 from runtime.environment import Secret
 from runtime.platform import Platform, open_platform
@@ -69,9 +70,9 @@ class Site(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def serving(dsn: str, settings: Settings = SERVED) -> AsyncIterator[Served]:
+async def serving(dsn: str, settings: Settings = SERVED, clock: Clock = utc_now) -> AsyncIterator[Served]:
     """A whole PiCloud on a prepared database, with an owner."""
-    async with open_platform(dsn, settings) as platform:
+    async with open_platform(dsn, settings, clock) as platform:
         await platform.accounts.bootstrap(settings.admin, lambda _: None)
         async with serve(build(platform)) as url:
             yield Served(platform, url)

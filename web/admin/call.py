@@ -21,6 +21,7 @@ from runtime.accounts import Identity
 from runtime.admin.writing import Acting
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
+from web.limits import limit_rate
 from web.requests import request_id_of
 from web.security import identity_of, refuse_forgery, refuse_shared_origin, renew_cookie
 
@@ -65,6 +66,10 @@ class AdminCall:
             raise missing from None
         return found
 
+    async def admit_write(self, app_id: UUID, size: int = 0) -> None:
+        """Return when the app may take a write of so many bytes. Raises QuotaExceeded, StorageFull. Deletions, and changes of how things are, need not ask."""
+        await self.core.quotas.admit_write(app_id, size)
+
     async def _find_app(self, reference: str) -> AppRow | None:
         app_id = parse_uuid(reference)
         sql, argument = (_SQL["app_by_slug"], reference) if app_id is None else (_SQL["app_by_id"], app_id)
@@ -92,6 +97,9 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if identity is None:
         raise Unauthenticated
     refuse_forgery(connection.scope, core.settings)
+    if identity.principal.kind == "key":
+        per_minute = (await core.directory.instance()).control_plane.requests_per_minute_per_key
+        limit_rate(core.rates, connection.scope, "key", ("control", identity.principal.id), per_minute)
     connection.state.identity = identity
     if identity.extended:
         renew_cookie(connection.scope, core.settings)

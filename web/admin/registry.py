@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, settings, topics, triggers
+from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, settings, topics, triggers, usage
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -18,6 +18,7 @@ ROUTERS: Final[Sequence[Router]] = (
     auth.router,
     apps.router,
     settings.router,
+    usage.router,
     scripts.router,
     routes.router,
     triggers.router,

@@ -16,6 +16,7 @@ from runtime.platform import Platform
 from web.cors import answer_cors
 from web.front import Receive, Scope, Send
 from web.incoming import host_of, query_of
+from web.limits import admit
 from web.protocol import BREAK_OFF
 from web.realtime.access import Gatekeeper
 from web.realtime.asked import key_of, position_of
@@ -38,6 +39,7 @@ async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, se
         return
     if scope["method"] != "GET":
         raise NotFound("there is nothing to follow here by this method", code="no_route")
+    await admit(platform, scope, view, runs=False)
     query = query_of(scope["query_string"])
     key, after = key_of(path, query), position_of(scope, query)
     judge = Gatekeeper(platform, app_id, key, scope, query)
