@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from domain import (
+    access,
     app_settings,
     apps,
     cron,
@@ -39,6 +40,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *apps.AGGREGATES,
     *app_settings.AGGREGATES,
     *users.AGGREGATES,
+    *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,

@@ -8,7 +8,25 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, settings, topics, triggers, usage
+from web.admin import (
+    apps,
+    auth,
+    dead_letters,
+    docs,
+    events,
+    executions,
+    files,
+    kv,
+    routes,
+    scripts,
+    secrets,
+    sessions,
+    settings,
+    topics,
+    triggers,
+    usage,
+    users,
+)
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -16,6 +34,8 @@ _PREFIX: Final = "/api/v1/admin"
 
 ROUTERS: Final[Sequence[Router]] = (
     auth.router,
+    sessions.router,
+    users.router,
     apps.router,
     settings.router,
     usage.router,
