@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request
@@ -19,7 +20,9 @@ from web.security import credential_of
 
 def note_refusal(request: Request[Any, Any, Any], error: PiCloudError) -> None:
     """Note an error if it refuses the call to whoever made it: a 404 does when the thing is there, a 401 when a credential was shown."""
-    if not declares(request.route_handler):
+    scope: Mapping[str, Any] = request.scope
+    handler = scope.get("route_handler")
+    if handler is None or not declares(handler):  # there is none where no route matches
         return
     call: AdminCall | None = request.state.get("call")
     reason = _reason(request, call, error)
