@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from uuid_utils.compat import uuid7
 
@@ -15,6 +16,7 @@ from domain.rates import Rate
 from runtime.rates import MAX_STREAMS, Rates
 from runtime.storage import Storage
 from runtime.usage import Usage, Used
+from tests.runtime.world import QUICK, eventually, running
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +57,16 @@ def test_a_rate_costs_no_more_memory_than_its_bound() -> None:
     for number in range(MAX_STREAMS):
         rates.arrive(-number, rate)
     assert len(rates) <= MAX_STREAMS
+
+
+async def test_a_process_counts_those_that_serve_the_web(dsn: str) -> None:
+    behind = msgspec.structs.replace(QUICK, process=msgspec.structs.replace(QUICK.process, roles=("reactor", "scheduler")))
+    async with running(dsn), running(dsn, behind), running(dsn) as newest:
+
+        async def counted() -> int:
+            return newest.rates.processes
+
+        assert await eventually(counted, lambda processes: processes > 1) == 2
 
 
 async def test_processes_agree_on_what_was_used(pool: asyncpg.Pool, time: Time) -> None:
