@@ -79,6 +79,12 @@ def refuse_forgery(scope: Mapping[str, Any], settings: Settings, *, changes: boo
         raise Forbidden("a change by cookie must come with an Origin of this host", code="foreign_origin", field="origin")
 
 
+def refuse_foreign_page(scope: Mapping[str, Any], settings: Settings) -> None:
+    """Raise Forbidden for a request that another site's page sends, with or without a credential. What is no browser names no origin."""
+    if header(scope, b"origin") is not None and not comes_from_here(scope, settings, changes=True):
+        raise Forbidden("this must not come from a page of another host", code="foreign_origin", field="origin")
+
+
 def comes_from_here(scope: Mapping[str, Any], settings: Settings, *, changes: bool | None = None) -> bool:
     """Whether a request is harmless by its method, or its `Origin` is this host or the public base URL."""
     if not (scope["method"] not in _SAFE if changes is None else changes):

@@ -66,9 +66,10 @@ class Attempt:
         row = await self._connection.fetchrow(_SQL["recent_failures"], *self._who, window_s, failures)
         return float(row["retry_after_s"]) if row["failures"] >= failures else None
 
-    async def find_login(self) -> Login | None:
-        """The user of that name."""
-        row = await self._connection.fetchrow(_SQL["find_login"], self._who[0])
+    async def find_login(self, user_id: UUID | None = None) -> Login | None:
+        """The user of that name; or of this id, who may have been given another name meanwhile."""
+        by_name = user_id is None
+        row = await self._connection.fetchrow(_SQL["find_login" if by_name else "find_login_of"], self._who[0] if by_name else user_id)
         return None if row is None else Login(user=_user(row), active=row["active"], credential_id=row["credential_id"], password_hash=row["hash"])
 
     async def failed(self) -> None:

@@ -27,6 +27,11 @@ SELECT u.user_id, u.username, u.email, u.instance_role, u.active, u.credential_i
 FROM users u JOIN vault_passwords p ON p.user_id = u.user_id AND p.credential_id = u.credential_id
 WHERE u.username_key = $1
 
+-- name: find_login_of
+SELECT u.user_id, u.username, u.email, u.instance_role, u.active, u.credential_id, p.hash
+FROM users u JOIN vault_passwords p ON p.user_id = u.user_id AND p.credential_id = u.credential_id
+WHERE u.user_id = $1
+
 -- name: recent_failures
 SELECT count(*) AS failures, coalesce(extract(epoch FROM min(failed_at) + make_interval(secs => $3) - clock_timestamp()), 0) AS retry_after_s
 FROM (

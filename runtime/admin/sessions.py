@@ -57,7 +57,7 @@ class Sessions:
         if session_id is None or epoch is None:
             raise Unauthenticated
         try:
-            login = await self._credentials.prove(identity.user.username, current, address)
+            login = await self._credentials.prove(identity.user.username, current, address, user_id=user_id)
         except Unauthenticated:
             raise Invalid("current_password: it is not this", code="wrong_password", field="current_password") from None
         credential_id = await self._credentials.store(user_id, new)

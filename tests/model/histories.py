@@ -283,8 +283,13 @@ class History:
     def _user(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         name = f"User{b}"
         changes: list[Change] = []
-        owner = self._owners.pop(("user", b), None)
+        owner = self._owners.get(("user", b))
+        if owner is not None and a > 1:
+            name = name.upper() if c else name
+            changed = UserChanged(user_id=owner, username=name, email=f"{c}@b.de", active=c > 0, credential_id=self._id(), session_epoch=c)
+            return NIL_APP, [_record(user_stream(owner), changed)] * (a - 1)
         if owner is not None:
+            del self._owners["user", b]
             changes = [_record(user_stream(owner), UserDeleted(user_id=owner, username=name)), release_name("user", name, owner)]
         if owner is None or c:
             owner = self._owners["user", b] = self._id()
