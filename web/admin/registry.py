@@ -9,6 +9,7 @@ from litestar import Router
 from litestar.di import Provide
 
 from web.admin import (
+    api_keys,
     apps,
     auth,
     dead_letters,
@@ -18,12 +19,15 @@ from web.admin import (
     executions,
     files,
     kv,
+    members,
     routes,
     scripts,
     secrets,
     sessions,
+    settings,
     topics,
     triggers,
+    usage,
     users,
 )
 from web.admin.call import admitted, provide_call
@@ -35,8 +39,12 @@ ROUTERS: Final[Sequence[Router]] = (
     auth.router,
     sessions.router,
     users.router,
+    api_keys.router,
     apps.router,
     domains.router,
+    members.router,
+    settings.router,
+    usage.router,
     scripts.router,
     routes.router,
     triggers.router,
