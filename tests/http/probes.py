@@ -56,6 +56,9 @@ class World:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
+    async def domain(self) -> None:
+        self.path["domain"] = (await self.ask("POST", "/domains", json={"pattern": f"{self.new_name()}.example.com"}))["id"]
+
     async def script(self) -> None:
         self.path["script"] = await make_script(self._owner, self.app, self.new_name())
 
@@ -127,6 +130,7 @@ def upload() -> Mapping[str, Any]:
 
 
 MAKERS: Final[Mapping[str, Callable[[World], Awaitable[None]]]] = {
+    "domain": World.domain,
     "script": World.script,
     "route": World.route,
     "trigger": World.trigger,
@@ -177,6 +181,11 @@ PROBES: Final[Mapping[str, Probe]] = {
     "POST /api-keys": Probe(body=lambda _: {"name": "k", "scopes": ["instance:admin"]}),
     "DELETE /api-keys/{key}": Probe(uses_up=("api_key",), path=lambda world: {"key": world.path["api_key"]}, also=frozenset({"key_not_found"})),
     "POST /apps": Probe(body=lambda world: {"name": "a", "slug": world.new_name()}),
+    "PATCH /apps/{app}": Probe(body=lambda world: {"name": world.new_name()}),
+    "DELETE /apps/{app}": Probe(also=frozenset({"app_has_scripts"})),
+    "POST /apps/{app}/slug:check": Probe(body=lambda _: {"slug": "free"}),
+    "POST /apps/{app}/domains": Probe(body=lambda world: {"pattern": f"{world.new_name()}.example.com"}),
+    "DELETE /apps/{app}/domains/{domain}": Probe(uses_up=("domain",)),
     "POST /apps/{app}/members": Probe(body=lambda world: {"user_id": world.path["person"], "role": "viewer"}, uses_up=("person",)),
     "PATCH /apps/{app}/members/{user}": Probe(body=lambda _: {"role": "editor"}, uses_up=("member",)),
     "DELETE /apps/{app}/members/{user}": Probe(uses_up=("member",)),
