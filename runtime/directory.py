@@ -6,7 +6,7 @@ Having dropped what it knew, a process acknowledges the position in `worker_tail
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -116,11 +116,6 @@ class Directory:
                 self._triggers.update(found)
                 return found | {key: self._triggers[key] for key in wanted if key in self._triggers}
         return {key: self._triggers[key] for key in wanted}
-
-    def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
-        """A commit of this process."""
-        del counts
-        self.changed(events)
 
     def changed(self, events: Sequence[Recorded]) -> None:
         """Forget what these events have made stale."""

@@ -181,14 +181,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
     purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
     live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
-    for committed in (directory.committed, reactor.committed, metrics.committed, cron.committed, purge.committed):
-        log.on_commit(committed)
-    log.claim_for(reactor)
-    for moved in (directory.moved, cron.moved, reactor.moved, purge.moved, live.moved):
-        log.wakeups.on_foreign(moved)
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
-    return Platform(
+    platform = Platform(
         settings=settings,
         worker_id=worker_id,
         pool=pool,
@@ -224,6 +219,24 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         ceiling=ceiling,
         clock=clock,
     )
+    _listen(platform)
+    return platform
+
+
+def _listen(platform: Platform) -> None:
+    """Who is told of this process's commits, in this order, and of what others have appended."""
+    log, reactor = platform.log, platform.reactor
+    log.on_commit(lambda events, _: platform.directory.changed(events))
+    log.on_commit(reactor.committed)
+    log.claim_for(reactor)
+    log.on_commit(platform.metrics.committed)
+    log.on_commit(platform.cron.committed)
+    log.on_commit(platform.purge.committed)
+    log.wakeups.on_foreign(platform.directory.moved)
+    log.wakeups.on_foreign(platform.cron.moved)
+    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    log.wakeups.on_foreign(platform.purge.moved)
+    log.wakeups.on_foreign(platform.live.moved)
 
 
 @asynccontextmanager

@@ -86,11 +86,6 @@ class Reactor:
         if counts.get(OUTBOX_GREW):
             self.wake()
 
-    def moved(self, app_id: UUID, position: int) -> None:
-        """Another process has appended something."""
-        del app_id, position
-        self.wake()
-
     def wake(self) -> None:
         """Look for due rows now."""
         self._wake.set()

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 VIEWER: Final = frozenset(
-    {"apps.read", "domains.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read"}
+    {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read", "domains.read"}
 )
 EDITOR: Final = VIEWER | {"scripts.write", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call", "routes.write"}
 """Editors write scripts but do not delete them."""
@@ -35,7 +35,7 @@ IN_AN_APP: Final[Mapping[str | None, frozenset[str]]] = {None: frozenset(), "vie
 IN_THE_INSTANCE: Final[Mapping[str | None, frozenset[str]]] = {None: frozenset(), "member": MEMBER, "admin": ADMIN, "owner": OWNER}
 
 BY_SCOPE: Final[Mapping[str, frozenset[str]]] = {
-    "script:read": VIEWER - {"domains.read", "events.read", "executions.read"},
+    "script:read": VIEWER - {"events.read", "executions.read", "domains.read"},
     "script:write": frozenset({"scripts.write", "scripts.delete", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call"}),
     "route:write": frozenset({"routes.write"}),
     "log:read": frozenset({"events.read", "executions.read", "instance.read_log"}),

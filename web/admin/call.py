@@ -59,9 +59,9 @@ class AdminCall:
         self.needs = needs
         self.identity = identity
         self.principal: Principal = identity.principal
-        self._target = target
         self._request_id = request_id
         self._apps: list[UUID] = []
+        self._target = target
         self.denied: Denied | None = None
 
     @property
@@ -102,6 +102,10 @@ class AdminCall:
             raise self._renamed(reference, found.slug)
         return found
 
+    async def admit_write(self, app_id: UUID, size: int = 0) -> None:
+        """Return when the app may take a write of so many bytes. Raises QuotaExceeded, StorageFull. Deletions, and changes of how things are, need not ask."""
+        await self.core.quotas.admit_write(app_id, size)
+
     async def app_or_deleted(self, reference: str) -> UUID:
         """The app of an id or slug as `app` finds it; of a deleted one the id, for those who read the instance's own log. Raises as `app` does."""
         app_id = parse_uuid(reference)
@@ -115,10 +119,6 @@ class AdminCall:
         if not segment or (after and after[0] not in "/?"):
             return NotFound(f"the app {old} goes by {slug} now", code="app_renamed", slug=slug)
         return Moved(f"the app {old} goes by {slug} now", location=f"{before}/apps/{slug}{after}", slug=slug)
-
-    async def admit_write(self, app_id: UUID, size: int = 0) -> None:
-        """Return when the app may take a write of so many bytes. Raises QuotaExceeded, StorageFull. Deletions, and changes of how things are, need not ask."""
-        await self.core.quotas.admit_write(app_id, size)
 
     async def _find_app(self, reference: str) -> AppRow | None:
         app_id = parse_uuid(reference)
