@@ -10,6 +10,7 @@ from litestar.di import Provide
 
 from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
 from web.admin.call import admitted, provide_call
+from web.admin.parameters import known_parameters
 from web.bodies import JsonBody, JsonRequest
 
 _PREFIX: Final = "/api/v1/admin"
@@ -36,7 +37,7 @@ def admin_router() -> Router:
     return Router(
         path=_PREFIX,
         route_handlers=list(ROUTERS),
-        guards=[admitted],
+        guards=[admitted, known_parameters],
         dependencies={"call": Provide(provide_call)},
         request_class=JsonRequest,
         dto=JsonBody,
