@@ -12,8 +12,8 @@ from web.admin.registry import admin_router
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.core import Core
 from web.front import App, Front
-from web.problems import problem, translate
-from web.requests import request_id_of
+from web.problems import MethodNotAllowed, problem, translate
+from web.requests import is_options, request_id_of
 
 
 def build_app(core: Core, data_plane: App) -> Front:
@@ -32,6 +32,9 @@ def build_app(core: Core, data_plane: App) -> Front:
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    status, headers, body = problem(translate(error, request_id_of(request.scope)))
+    refusal = translate(error, request_id_of(request.scope))
+    if isinstance(refusal, MethodNotAllowed) and is_options(request.scope):
+        return Response(b"", status_code=204, headers={"allow": ", ".join(sorted(refusal.extra["allow"]))})
+    status, headers, body = problem(refusal)
     named = {name.decode(): value.decode("latin-1") for name, value in headers}
     return Response(body, status_code=status, headers=named, media_type=named.pop("content-type"))

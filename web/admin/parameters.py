@@ -53,7 +53,7 @@ def text_parameter(text: str, field: str) -> str:
 
 async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The guard that refuses what a route does not read: a filter that is misspelt would else let everything pass. Raises Invalid naming the parameter."""
-    if not connection.scope.get("query_string") or connection.scope.get("method") == "OPTIONS":
+    if not connection.scope.get("query_string"):
         return
     known, seen = query_fields(handler), set[str]()
     for name, _ in connection.query_params.multi_items():

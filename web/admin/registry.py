@@ -9,6 +9,7 @@ from litestar import Router
 from litestar.di import Provide
 
 from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
+from web.admin.actions import acts
 from web.admin.call import admitted, provide_call
 from web.admin.parameters import known_parameters
 from web.bodies import JsonBody, JsonRequest
@@ -37,7 +38,7 @@ def admin_router() -> Router:
     return Router(
         path=_PREFIX,
         route_handlers=list(ROUTERS),
-        guards=[admitted, known_parameters],
+        guards=[admitted, acts, known_parameters],
         dependencies={"call": Provide(provide_call)},
         request_class=JsonRequest,
         dto=JsonBody,

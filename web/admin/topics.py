@@ -11,7 +11,7 @@ from litestar.params import JSONBody, QueryParameter
 from adapters.postgres.subscriber_keys import KeyState
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_limit
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid
 from domain.topics import KINDS, AuthMode, Topic, TopicKind
 from projections.topics.reads import StoredTopic
 from runtime.admin.topics import Message, TopicChange
@@ -97,10 +97,8 @@ async def delete_topic(call: Call, app: Segment, name: Segment, kind: Kind = Non
 async def publish_message(call: Call, app: Segment, name: Segment, data: JSONBody[PublishMessage]) -> Message:
     """`…/{name}:publish`: publish a message. The topic need not be registered."""
     found = await call.app(app)
-    action = segment(name, "name")
-    if not action.endswith(_PUBLISH):
-        raise NotFound("there is no such action; there is :publish")
-    return await topics_of(call).send(found.app_id, action.removesuffix(_PUBLISH), data.message, call.acting)
+    topic = segment(name, "name").removesuffix(_PUBLISH)
+    return await topics_of(call).send(found.app_id, topic, data.message, call.acting)
 
 
 @post("/apps/{app:str}/topics:token", status_code=201, opt=needs(Capability.PUBSUB_PUBLISH))

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from domain.cursors import DEFAULT_LIMIT, MAX_CURSOR_CHARS, MAX_LIMIT, MAX_POSITION
+from domain.cursors import DEFAULT_LIMIT, MAX_LIMIT, MAX_POSITION
 from web.openapi.facts import Facts
 
 Schema = dict[str, Any]
 
+_MAX_CURSOR_CHARS: Final = 6000
+"""A place in a list of the longest keys, escaped; a target has room for it."""
 _TEXT: Final[Schema] = {"type": "string"}
 _ID: Final[Schema] = {"type": "string", "format": "uuid"}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
@@ -38,7 +40,7 @@ _IN_PATH: Final[Mapping[str, tuple[Schema, str]]] = {
 _IN_QUERY: Final[Mapping[str, tuple[Schema, str]]] = {
     "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "The most items of a page."),
     "cursor": (
-        {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": MAX_CURSOR_CHARS},
+        {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": _MAX_CURSOR_CHARS},
         "Where to go on: `next_cursor` of the page before. It holds nothing but a place in this list.",
     ),
     "at": ({"anyOf": [_POSITION, _TIME]}, "As it was: at a position of the log, or at a time (RFC 3339, with its zone)."),
