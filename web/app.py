@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 
 from web import schema, system
@@ -16,11 +16,16 @@ from web.problems import MethodNotAllowed, problem, translate
 from web.requests import is_options, request_id_of
 
 
+def routers() -> list[Router]:
+    """Everything that the control plane and the system answer."""
+    return [system.router, schema.router, admin_router()]
+
+
 def build_app(core: Core, data_plane: App) -> Front:
     """The ASGI app of a process. `data_plane` gets whatever is not the control plane's: scripts' routes and direct runs."""
     max_body_bytes = core.settings.http.max_body_bytes
     control = Litestar(
-        route_handlers=[system.router, schema.router, admin_router()],
+        route_handlers=routers(),
         state=State({"core": core}),
         openapi_config=None,
         request_max_body_size=min(max_body_bytes, MAX_CONTROL_BODY_BYTES),

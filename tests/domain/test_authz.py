@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.authz import PUBLIC, RULES, SYSTEM, AppRole, Capability, InstanceRole, Principal, Scope, app_role, authorize, decide
+from domain.authz import PUBLIC, RULES, SYSTEM, AppRole, Capability, InstanceRole, Principal, Scope, app_role, authorize, decide, highest
 from domain.errors import Forbidden, NotFound, Unauthenticated
 
 APP, OTHER, ME = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -191,3 +191,9 @@ def test_a_principal_with_an_unknown_role_does_not_decode() -> None:
     for body in bodies:
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(body, Principal)
+
+
+def test_the_highest_role_has_what_all_have() -> None:
+    assert highest(["viewer", "app_admin", "editor"]) == "app_admin"
+    assert highest(["member", "owner"]) == "owner"
+    assert highest([]) is None

@@ -25,6 +25,7 @@ HIDDEN = {
     ("GET", f"{SCHEMA}/openapi.json"),  # the document again
 }
 DATA_PLANE = ("/api/v1/execute/", "/api/v1/executions/", "/realtime/")
+STREAM = "text/event-stream"
 SYSTEM = {"/healthz", "/readyz", "/version", "/metrics"}
 
 
@@ -103,6 +104,21 @@ async def test_lists_declare_their_limits_as_they_are_read(document: dict[str, A
             most = query["limit"]["maximum"]
             assert (await owner.get(url, params={"limit": most})).status_code == 200, path
             refused(await owner.get(url, params={"limit": most + 1}), 422, "invalid", "limit")
+
+
+async def test_streams_begin_as_they_are_documented(document: dict[str, Any], owner: httpx.AsyncClient) -> None:
+    app = await make_app(owner, "shop")
+    streams = {call: each for call, each in operations(document).items() if STREAM in each["responses"].get("200", {}).get("content", ())}
+    assert len(streams) >= 3
+    for (method, path), operation in streams.items():
+        url = re.sub(r"\{\w+\}", "things", path.replace("{app}", app))
+        for query, status in (("", "200"), ("?after=-1", "422")):
+            async with owner.stream(method, url + query, headers={"host": "shop.localhost"}) as answer:
+                assert str(answer.status_code) == status, path
+                [media_type] = {answer.headers["content-type"].partition(";")[0]}
+                response = operation["responses"][status]
+                response = document["components"]["responses"][response["$ref"].rpartition("/")[2]] if "$ref" in response else response
+                assert media_type in response["content"], path
 
 
 async def test_the_schema_is_not_behind_a_login_and_loads_nothing(anonymous: httpx.AsyncClient) -> None:

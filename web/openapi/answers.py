@@ -47,6 +47,8 @@ _UNDER_API: Final = frozenset({422, 429})
 _API: Final = "/api/"
 _OLD_SLUG: Final = 308
 _APP: Final = "app"
+_ANY: Final = "*/*"
+_BYTES: Final = "application/octet-stream"
 
 
 def problems_of(facts: Facts) -> set[int]:
@@ -92,12 +94,16 @@ def _declared(facts: Facts, status: int, answer: Answer, schemas: Schemas) -> Sc
     if answer.shape is not None:
         response["content"] = {answer.media_type or "application/json": {"schema": schemas.of(answer.shape)}}
     elif answer.media_type is not None:
-        response["content"] = {answer.media_type: {"schema": _raw(answer.media_type)}}
+        response["content"] = raw_content(answer.media_type)
     return response
 
 
-def _raw(media_type: str) -> Schema:
-    return {"type": "string"} if media_type.startswith("text/") else {"type": "string", "format": "binary"}
+def raw_content(media_type: str) -> Schema:
+    """Bytes or text of a type; of any type also as the one that generators understand."""
+    if media_type.startswith("text/"):
+        return {media_type: {"schema": {"type": "string"}}}
+    binary: Schema = {"schema": {"type": "string", "format": "binary"}}
+    return {_BYTES: binary, _ANY: binary} if media_type == _ANY else {media_type: binary}
 
 
 def _name(status: int) -> str:

@@ -89,5 +89,5 @@ def streams() -> Iterator[Facts]:
 
 
 def any_answer() -> Schema:
-    """What a script may answer: anything."""
-    return {"description": "Whatever the script answers.", "content": {"*/*": {"schema": {}}}}
+    """What a script may answer: anything, mostly JSON."""
+    return {"description": "Whatever the script answers.", "content": {"application/json": {"schema": {}}, "*/*": {"schema": {}}}}

@@ -11,7 +11,7 @@ from domain.authz import RULES, Capability, highest
 from runtime.version import read_version
 from web.admin.needs import of_instance
 from web.openapi import data_plane
-from web.openapi.answers import HEADERS, PROBLEM, problems_of, responses, shared
+from web.openapi.answers import HEADERS, PROBLEM, problems_of, raw_content, responses, shared
 from web.openapi.facts import Facts
 from web.openapi.handlers import operations, tags
 from web.openapi.parameters import parameters
@@ -108,7 +108,7 @@ def _operation(facts: Facts, schemas: Schemas) -> Schema:
 def _run(facts: Facts, schemas: Schemas) -> Schema:
     operation = _operation(facts, schemas) | {NEEDS: _needed((Capability.EXECUTE,))}
     if facts.method not in {"GET", "DELETE"}:
-        operation["requestBody"] = {"required": False, "content": {"*/*": {"schema": {}}}}
+        operation["requestBody"] = {"required": False, "content": {"application/json": {"schema": {}}, **raw_content("application/octet-stream")}}
     operation["responses"]["default"] = data_plane.any_answer()
     return operation
 
