@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 
 from web import schema, system
+from web.admin.refusals import note_refusal
 from web.admin.registry import admin_router
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.core import Core
@@ -40,6 +41,7 @@ def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response
     refusal = translate(error, request_id_of(request.scope))
     if isinstance(refusal, MethodNotAllowed) and is_options(request.scope):
         return Response(b"", status_code=204, headers={"allow": ", ".join(sorted(refusal.extra["allow"]))})
+    note_refusal(request, refusal)
     status, headers, body = problem(refusal)
     named = {name.decode(): value.decode("latin-1") for name, value in headers}
     return Response(body, status_code=status, headers=named, media_type=named.pop("content-type"))

@@ -55,6 +55,11 @@ class Report(msgspec.Struct):
     errors: list[str] = msgspec.field(default_factory=list)
 
     @property
+    def verdict(self) -> str:
+        """Everything that is wrong; empty when nothing is."""
+        return "\n\n".join([*self.errors, *map(str, self.broken.values())])
+
+    @property
     def requests(self) -> int:
         """How many were answered."""
         return sum(sum(statuses.values()) for statuses in self.answers.values())
@@ -88,8 +93,8 @@ class Report(msgspec.Struct):
 
 @contextmanager
 def logged_in(url: str) -> Iterator[httpx.Client]:
-    """The owner's client of the control plane."""
-    with httpx.Client(base_url=f"{url}{API}", timeout=20) as client:
+    """The owner's client of the control plane, from an address of its own: the fuzzer logs in wrongly until its own is throttled."""
+    with httpx.Client(base_url=f"{url}{API}", timeout=20, transport=httpx.HTTPTransport(local_address="127.0.0.2")) as client:
         client.headers["authorization"] = f"Bearer {new_token(client)}"
         yield client
 
@@ -112,7 +117,9 @@ def seed(client: httpx.Client) -> Things:
         client.put(f"apps/{app}/secrets/{key.upper()}", json={"value": "a long secret"}).raise_for_status()
     client.post(f"apps/{app}/topics", json={"name": "news", "external_subscribable": True}).raise_for_status()
     files = [client.post(f"apps/{app}/files/things", files={"file": ("a.txt", b"hello", "text/plain")}).json()["id"] for _ in range(4)]
+    people = [_made(client, "admins", {"username": f"u{number}", "password": OWNER["password"]}) for number in range(4)]
     return {
+        "user_id": people,
         "app": [app, "seeded"],
         "app_id": [app],
         "script": scripts,

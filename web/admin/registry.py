@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, topics, triggers
+from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, sessions, topics, triggers, users
 from web.admin.actions import acts
 from web.admin.call import admitted, provide_call
 from web.admin.parameters import known_parameters
@@ -18,6 +18,8 @@ _PREFIX: Final = "/api/v1/admin"
 
 ROUTERS: Final[Sequence[Router]] = (
     auth.router,
+    sessions.router,
+    users.router,
     apps.router,
     scripts.router,
     routes.router,
