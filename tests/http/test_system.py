@@ -134,16 +134,3 @@ async def test_metrics_see_what_waits_in_the_outbox(anonymous: httpx.AsyncClient
     found = await samples(anonymous)
     assert (found["picloud_outbox_depth"], found["picloud_outbox_due"]) == (2, 1)
     assert 90 <= found["picloud_outbox_age_seconds"] < 120
-
-
-async def test_the_schema_is_openapi_json_and_loads_nothing(anonymous: httpx.AsyncClient) -> None:
-    answer = await anonymous.get("/api/v1/schema")
-    assert answer.status_code == 200
-    assert "json" in answer.headers["content-type"]
-    document = answer.json()
-    assert document["openapi"].startswith("3.")
-    login = document["paths"]["/api/v1/admin/auth/login"]["post"]
-    body = login["requestBody"]["content"]["application/json"]["schema"]
-    assert body["$ref"].endswith("/LoginRequest")
-    assert set(document["components"]["schemas"]["LoginRequest"]["properties"]) == {"username", "password"}
-    assert (await anonymous.get("/api/v1/schema/swagger")).status_code == 404
