@@ -8,7 +8,27 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, sessions, topics, triggers, users
+from web.admin import (
+    api_keys,
+    apps,
+    auth,
+    dead_letters,
+    docs,
+    events,
+    executions,
+    files,
+    kv,
+    members,
+    routes,
+    scripts,
+    secrets,
+    sessions,
+    settings,
+    topics,
+    triggers,
+    usage,
+    users,
+)
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -18,7 +38,11 @@ ROUTERS: Final[Sequence[Router]] = (
     auth.router,
     sessions.router,
     users.router,
+    api_keys.router,
     apps.router,
+    members.router,
+    settings.router,
+    usage.router,
     scripts.router,
     routes.router,
     triggers.router,
