@@ -58,18 +58,23 @@ from runtime.maintenance import Job, Maintenance, alone, retention_job, schedule
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.passwords import Passwords
 from runtime.presence import bury, present
+from runtime.quotas import Quotas
+from runtime.rates import Rates, follow_processes
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
 from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
+from runtime.storage import Storage
+from runtime.usage import Usage
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
 _SWEEP_SECRETS_EVERY_S: Final = 3600.0
 _SWEEP_KEYS_EVERY_S: Final = 3600.0
+_SWEEP_USAGE_EVERY_S: Final = 86_400.0
 
 logger = structlog.get_logger(__name__)
 
@@ -92,6 +97,9 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     reactor: Reactor
     records: Records
     gate: Gate
+    rates: Rates
+    usage: Usage
+    quotas: Quotas
     access: AccessLog
     credentials: Credentials
     accounts: Accounts
@@ -141,7 +149,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs)
+    usage = Usage(background, clock)
+    quotas = Quotas(directory, usage, Storage(reader, log.head, clock), log, clock)
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes)
     executor = Executor(
         appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
@@ -162,7 +172,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
             metrics.rerun()
         records.add(record_of(call, outcome, held.task.source, held.task.trigger_id))
 
-    dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)
+    dispatcher = Dispatcher(appender, executor, directory, principal_of, quotas, clock, ceiling)
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
     log.on_commit(lambda events, _: directory.changed(events))
@@ -192,6 +202,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         reactor=reactor,
         records=records,
         gate=gate,
+        rates=Rates(),
+        usage=usage,
+        quotas=quotas,
         access=access,
         credentials=credentials,
         accounts=accounts,
@@ -216,6 +229,9 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        tasks.start_soon(platform.usage.run)
+        if "web" in roles:
+            tasks.start_soon(follow_processes, platform.rates, platform.reader, platform.settings.process.dead_s)
         tasks.start_soon(platform.access.run)
         tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
@@ -244,6 +260,7 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_sessions": (platform.accounts.sweep, 60.0),
         "sweep_api_keys": (platform.api_keys.sweep, _SWEEP_KEYS_EVERY_S),
         "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
+        "sweep_usage": (platform.usage.retain, _SWEEP_USAGE_EVERY_S),
         "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }

@@ -12,9 +12,11 @@ import msgspec
 from hypothesis import strategies as st
 
 from domain.api_keys import ApiKeyCreated, ApiKeyRevoked, api_key_stream
+from domain.app_settings import SETTINGS, AppSettings, AppSettingsChanged, InstanceSettings, InstanceSettingsChanged, KeyLimits
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
 from domain.authz import AppRole
 from domain.blobs import Blob
+from domain.bounds import Limits as RateLimits
 from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.docs.events import CreateDoc, DeleteDoc, PutDoc, UpdateDoc
@@ -334,6 +336,15 @@ def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change
     return APPS[a % 2], [Change(effects[c]), *([Change(effects[0])] if b == 3 else [])]
 
 
+def _settings(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+    del history
+    if c == 2:
+        event: Event = InstanceSettingsChanged(settings=InstanceSettings(control_plane=KeyLimits(requests_per_minute_per_key=b + 1)))
+        return NIL_APP, [_record(SETTINGS, event)]
+    settings = AppSettings(limits=RateLimits(requests_per_minute=b + 1), server_timing=bool(c))
+    return APPS[a % 2], [_record(SETTINGS, AppSettingsChanged(settings=settings))]
+
+
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
     "publish": History._publish,
@@ -357,6 +368,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "member": History._member,
     "api_key": History._api_key,
     "secret": _secret,
+    "settings": _settings,
 }
 
 _FREQUENT = ("kv", "kv", "file", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")

@@ -103,6 +103,7 @@ FULL: list[list[Step]] = [
     [(kind, a, b, c) for kind in ("member", "api_key") for a in range(3) for b in range(4) for c in range(3)],
     [("member", 3, 0, 0), ("member", 3, 1, 1), ("api_key", 3, 0, 0), ("api_key", 3, 1, 1)],
     [("secret", 0, 0, 0), ("secret", 0, 1, 0)],
+    [("settings", 0, 0, 0), ("settings", 0, 1, 1), ("settings", 1, 0, 0), ("settings", 0, 0, 2)],
     [("topic", 0, 0, 1), ("topic", 2, 0, 1), ("publish", 0, 0, 0), ("publish", 1, 1, 0)],
     [("accept", 0, 0, 0), ("accept", 1, 0, 0), ("accept", 0, 1, 2), ("kv", 0, 0, 0), ("kv", 1, 1, 0), ("abandon", 1, 1, 0)],
     [("outcome", 0, 0, 0), ("outcome", 0, 3, 0), ("outcome", 1, 3, 1)],

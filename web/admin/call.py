@@ -22,8 +22,9 @@ from runtime.admin.writing import Acting
 from runtime.identity import Identity
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
+from web.limits import limit_rate
 from web.requests import address_of, request_id_of
-from web.security import identity_of, refuse_forgery, renew_cookie
+from web.security import identity_of, refuse_forgery, refuse_shared_origin, renew_cookie
 
 _SQL: Final = load_sql("web.admin", "call.sql")
 
@@ -92,6 +93,10 @@ class AdminCall:
             raise missing from None
         return found
 
+    async def admit_write(self, app_id: UUID, size: int = 0) -> None:
+        """Return when the app may take a write of so many bytes. Raises QuotaExceeded, StorageFull. Deletions, and changes of how things are, need not ask."""
+        await self.core.quotas.admit_write(app_id, size)
+
     async def _find_app(self, reference: str) -> AppRow | None:
         app_id = parse_uuid(reference)
         sql, argument = (_SQL["app_by_slug"], reference) if app_id is None else (_SQL["app_by_id"], app_id)
@@ -114,9 +119,13 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if wanted is None:
         return
     core: Core = connection.app.state.core
+    await refuse_shared_origin(core.directory, connection.scope)
     identity = await identity_of(core.authentication, connection.scope)
     if identity is None:
         raise Unauthenticated
+    if identity.principal.kind == "key":
+        per_minute = (await core.directory.instance()).control_plane.requests_per_minute_per_key
+        limit_rate(core.rates, connection.scope, "key", ("control", identity.principal.id), per_minute)
     connection.state.identity = identity
     if identity.principal.kind == "key" and identity.principal.id is not None:
         core.access.key_used(identity.principal.id, identity.user.id, address_of(connection.scope))

@@ -23,8 +23,10 @@ from web.admin import (
     scripts,
     secrets,
     sessions,
+    settings,
     topics,
     triggers,
+    usage,
     users,
 )
 from web.admin.call import admitted, provide_call
@@ -39,6 +41,8 @@ ROUTERS: Final[Sequence[Router]] = (
     api_keys.router,
     apps.router,
     members.router,
+    settings.router,
+    usage.router,
     scripts.router,
     routes.router,
     triggers.router,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adapters.postgres.api_keys import ApiKeyVault
 from runtime.admin.api_keys import OwnKeys
+from runtime.admin.app_settings import SettingsOf
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
@@ -28,6 +29,11 @@ from web.admin.call import AdminCall
 def apps_of(call: AdminCall) -> Apps:
     """Apps."""
     return Apps(call.core.reader, writer_of(call))
+
+
+def settings_of(call: AdminCall) -> SettingsOf:
+    """Settings of apps, and the instance's."""
+    return SettingsOf(call.core.reader, writer_of(call))
 
 
 def users_of(call: AdminCall) -> Users:
