@@ -14,8 +14,10 @@ import pytest
 from domain.api_keys import is_token
 from domain.apps import AppDeleted, app_stream
 from domain.authz import PUBLIC, Scope
+from domain.errors import Conflict
 from domain.users import InstanceRole
 from projections.control.principals import principal_of_actor
+from runtime.admin.api_keys import WantedKey
 from runtime.platform import Platform
 from tests.http.admin_support import (
     API,
@@ -33,6 +35,8 @@ from tests.http.admin_support import (
 from tests.http.conftest import Owned, client_of
 from tests.http.people import ALL_SCOPES, change_user, delete_user, make_user, put, session_of
 from tests.runtime.world import eventually
+from web.admin.call import AdminCall
+from web.admin.services import own_keys_of
 
 pytestmark = pytest.mark.anyio
 
@@ -396,3 +400,24 @@ async def test_a_trigger_that_a_key_has_made_runs_as_the_key_and_skips_when_it_h
     await owner.delete(f"{KEYS}/{made['id']}")
     await owner.put(f"{API}/apps/{app}/kv/in/b", json={"value": 1})
     await eventually(newest, lambda found: found["execution_id"] != first["execution_id"] and found["status"] == "skipped")
+
+
+async def test_whoever_is_deactivated_meanwhile_makes_no_key(core: Platform, connection: asyncpg.Connection) -> None:
+    """Between being recognised and the commit; also when he acts through a key that is revoked then."""
+    ada = await make_user(core, "ada")
+    identity = await core.authentication.authenticate(await session_of(core, ada))
+    assert identity is not None
+    call = AdminCall(core, identity, "request", ())
+    made = await own_keys_of(call).create(WantedKey(name="first", scopes=["instance:admin"]), call.acting)
+    by_key = await core.authentication.authenticate(made.token)
+    assert by_key is not None
+    through = AdminCall(core, by_key, "request", ())
+    await own_keys_of(call).revoke(made.id, call.acting)
+    for late in (through, call):
+        if late is call:
+            await change_user(core, ada, active=False)
+        with pytest.raises(Conflict) as refused_:
+            await own_keys_of(late).create(WantedKey(name="late", scopes=["instance:admin"]), late.acting)
+        assert refused_.value.code == "authority_changed"
+    assert await connection.fetchval("SELECT count(*) FROM api_keys") == 0
+    assert await connection.fetchval("SELECT count(*) FROM vault_api_keys") == 0
