@@ -13,7 +13,9 @@ INSERT INTO vault_api_keys (key_id, prefix, hash) VALUES ($1, $2, $3) ON CONFLIC
 DELETE FROM vault_api_keys WHERE key_id = $1
 
 -- name: note_uses
-UPDATE vault_api_keys SET last_used_at = now() WHERE key_id = ANY ($1::uuid[])
+-- What another process is noting need not be noted twice, nor waited for: two that wait for each other's rows would end in a deadlock.
+UPDATE vault_api_keys SET last_used_at = now()
+WHERE key_id IN (SELECT key_id FROM vault_api_keys WHERE key_id = ANY ($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED)
 
 -- name: page
 SELECT k.key_id AS id, k.name, k.prefix, k.scopes, k.app_id, k.expires_at, k.created_at, v.last_used_at
