@@ -1,10 +1,11 @@
 -- name: find
+-- The hash is asked for, too, so that a known prefix with a wrong secret joins no more than an unknown one. Nobody can aim at a keyed hash, byte by byte.
 SELECT v.hash, v.last_used_at IS NULL OR v.last_used_at < now() - make_interval(secs => $2) AS unseen,
     k.key_id, k.name AS key_name, k.version AS key_version, k.scopes, k.app_id, k.expires_at,
     u.user_id, u.username, u.email, u.instance_role, u.version AS user_version,
     (SELECT json_object_agg(m.app_id, json_build_array(m.role, m.version))::text FROM members m WHERE m.user_id = u.user_id) AS memberships
 FROM vault_api_keys v JOIN api_keys k ON k.key_id = v.key_id JOIN users u ON u.user_id = k.user_id
-WHERE v.prefix = $1 AND u.active AND (k.expires_at IS NULL OR k.expires_at > now())
+WHERE v.prefix = $1 AND v.hash = $3 AND u.active AND (k.expires_at IS NULL OR k.expires_at > now())
 
 -- name: put
 INSERT INTO vault_api_keys (key_id, prefix, hash) VALUES ($1, $2, $3) ON CONFLICT (prefix) DO NOTHING RETURNING key_id

@@ -35,7 +35,7 @@ async def test_recognising_somebody_reads_no_table_whole(connection: asyncpg.Con
     await connection.execute(FILL)
     for sql, args, indexes in (
         (VAULT["find_session"], (b"", 60.0), ("vault_sessions_pkey", "users_pkey", "members_user")),
-        (KEYS["find"], ("1", 60.0), ("vault_api_keys_prefix_key", "api_keys_pkey", "users_pkey", "members_user")),
+        (KEYS["find"], ("1", 60.0, b""), ("vault_api_keys_prefix_key", "api_keys_pkey", "users_pkey", "members_user")),
         (KEYS["page"], (SOMEBODY, None, 50), ("api_keys_user", "vault_api_keys_pkey")),
         (KEYS["room"], (SOMEBODY, None), ("api_keys_user",)),
         (KEYS["note_uses"], ([SOMEBODY],), ("vault_api_keys_pkey",)),
