@@ -6,6 +6,7 @@ from typing import Final
 
 from domain import (
     access,
+    api_keys,
     app_settings,
     apps,
     cron,
@@ -14,6 +15,7 @@ from domain import (
     executions,
     files,
     kv,
+    members,
     names,
     pubsub,
     retention,
@@ -40,6 +42,8 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *apps.AGGREGATES,
     *app_settings.AGGREGATES,
     *users.AGGREGATES,
+    members.AGGREGATE,
+    api_keys.AGGREGATE,
     *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,

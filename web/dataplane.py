@@ -32,7 +32,7 @@ from web.queued import answer_poll, answer_queued
 from web.realtime.asked import PREFIX
 from web.realtime.stream import answer_realtime
 from web.requests import request_id_of
-from web.security import credential_of, is_apps_host, principal_of
+from web.security import credential_of, is_apps_host, is_own_machine, principal_of, refuse_service_worker
 
 _EXECUTE: Final = "/api/v1/execute/"
 _POLL: Final = "/api/v1/executions/"
@@ -69,6 +69,7 @@ class DataPlane:
         app_id = await self._platform.directory.app_of_host(host)
         if app_id is None:
             raise NotFound("no app answers for this host", code="unknown_host")
+        refuse_service_worker(host, scope)
         view = await self._platform.directory.view(app_id)
         if view.settings.cors.origins and await answer_cors(scope, send, view.settings.cors):
             return
@@ -77,7 +78,7 @@ class DataPlane:
         if match is None or script is None:
             raise NotFound("no route matches this request", code="no_route")
         await admit(self._platform, scope, view)
-        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, by_cookie=False)
+        principal = await principal_of(self._platform.authentication, self._platform.settings, scope, by_cookie=is_own_machine(host))
         admit_key(self._platform, scope, view, principal)
         request = await self._read(scope, receive, host, path, match, attached=principal is not None)
         if match.route.dispatch_mode == "sync":
@@ -89,7 +90,7 @@ class DataPlane:
         """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""
         script_id = parse_uuid(rest)
         by_cookie = not await is_apps_host(self._platform.directory, scope)
-        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, changes=True, by_cookie=by_cookie)
+        principal = await principal_of(self._platform.authentication, self._platform.settings, scope, changes=True, by_cookie=by_cookie)
         if principal is None:
             raise Unauthenticated
         missing = NotFound("there is no such script", code="script_not_found")

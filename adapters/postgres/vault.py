@@ -15,6 +15,8 @@ import asyncpg
 import msgspec
 
 from adapters.postgres.connect import LOST, unavailable
+from domain.authz import Principal
+from domain.principals import user_principal
 from domain.statements import load_sql
 from domain.users import InstanceRole
 
@@ -46,6 +48,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     user: User
+    principal: Principal
     epoch: int
     expires_at: datetime
     unseen: bool
@@ -143,7 +146,14 @@ class PgVault:
         if not rows:
             return None
         row = rows[0]
-        return Session(id=row["session_id"], user=_user(row), epoch=row["epoch"], expires_at=row["expires_at"], unseen=row["unseen"])
+        return Session(
+            id=row["session_id"],
+            user=_user(row),
+            principal=user_principal(dict(row)),
+            epoch=row["epoch"],
+            expires_at=row["expires_at"],
+            unseen=row["unseen"],
+        )
 
     async def extend_session(self, token_hash: bytes, ttl_s: float) -> datetime | None:
         """Note a use; returns when the session expires now, None when it has ended meanwhile."""

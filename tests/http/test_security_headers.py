@@ -126,3 +126,17 @@ async def test_an_app_that_takes_over_a_host_does_not_take_over_its_cookies(site
         assert (await client.get(f"{API}/apps", headers=cookie)).status_code == 200
         await site.claim(host)
         refused(await client.get(f"{API}/apps", headers=cookie), 403, "shared_origin")
+
+
+async def test_on_this_machines_own_names_the_cookie_counts_and_no_service_worker_stays(site: Site, served: Served) -> None:
+    script = await site.app.script("def handler(ctx):\n    return 1\n", name="direct")
+    await site.claim("localhost")
+    path = await site.at("/page", PAGE)
+    async with httpx.AsyncClient(base_url=served.url, headers={"host": "localhost"}) as client:
+        answer = await client.post(f"{API}/auth/login", json=OWNER)
+        cookie = {"cookie": f"picloud_session={answer.json()['token']}", "origin": "http://localhost"}
+        assert answer.headers["set-cookie"].startswith("picloud_session=")
+        assert (await client.get(f"{API}/apps", headers=cookie)).status_code == 200
+        assert (await client.post(f"/api/v1/execute/{script}", headers=cookie)).json() == 1
+        assert (await client.get(path)).status_code == 200
+        refused(await client.get(path, headers={"service-worker": "script"}), 403, "shared_origin", "host")

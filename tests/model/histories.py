@@ -11,8 +11,10 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
+from domain.api_keys import ApiKeyCreated, ApiKeyRevoked, api_key_stream
 from domain.app_settings import SETTINGS, AppSettings, AppSettingsChanged, InstanceSettings, InstanceSettingsChanged, KeyLimits
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.authz import AppRole
 from domain.blobs import Blob
 from domain.bounds import Limits as RateLimits
 from domain.cron import Ticked, TickSkipped, cron_stream
@@ -37,6 +39,7 @@ from domain.files import CreateFile, DeleteFile, UpdateFile
 from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
+from domain.members import MemberAdded, MemberRemoved, MemberRoleChanged, member_stream
 from domain.names import claim_name, release_name, touch_guard
 from domain.pubsub import Publish
 from domain.retention import RetentionApplied, retention_stream
@@ -58,6 +61,7 @@ Step = tuple[str, int, int, int]
 
 APPS = (UUID(int=0xA), UUID(int=0xB))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+ROLES: tuple[AppRole, ...] = ("viewer", "editor", "app_admin")
 ERROR = ScriptError("ValueError", "no")
 
 
@@ -294,6 +298,32 @@ class History:
             changes += [_record(user_stream(owner), UserCreated(user_id=owner, username=name)), claim_name("user", name, owner)]
         return NIL_APP, changes
 
+    def _member(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """Roles of users in apps, whether or not these are there; now and then one of both goes, or is told of out of turn."""
+        app_id, user_id, role = UUID(int=600 + a % 2), UUID(int=700 + b % 3), ROLES[c]
+        events: list[Event] = [
+            MemberAdded(app_id=app_id, user_id=user_id, role=role),
+            MemberRoleChanged(app_id=app_id, user_id=user_id, role=role, replaces="viewer"),
+            MemberRemoved(app_id=app_id, user_id=user_id, role=role),
+            UserDeleted(user_id=user_id, username="x") if c else AppDeleted(app_id=app_id, slug="x"),
+        ]
+        stream = member_stream(app_id, user_id)
+        chosen = [events[0]] if a == 3 else [events[self._random.randrange(4)] for _ in range(1 + self._random.randrange(3))]
+        return NIL_APP, [_record(stream if event is not events[3] else user_stream(user_id) if c else app_stream(app_id), event) for event in chosen]
+
+    def _api_key(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """Keys that begin, and end in each of the ways."""
+        key_id, user_id, app_id = UUID(int=800 + 10 * a + b), UUID(int=700 + a), None if c else UUID(int=600)
+        events: list[Event] = [
+            ApiKeyCreated(key_id=key_id, user_id=user_id, name="k", prefix="pic_", scopes=("script:read", "log:read"), app_id=app_id, expires_at=LONG_AGO),
+            ApiKeyRevoked(key_id=key_id, user_id=user_id),
+            UserChanged(user_id=user_id, username=f"key-{a}", email=None, instance_role="member", active=c == 2),
+            AppDeleted(app_id=UUID(int=600), slug="x"),
+        ]
+        streams = (api_key_stream(key_id), api_key_stream(key_id), user_stream(user_id), app_stream(UUID(int=600)))
+        chosen = [0] if a == 3 else [self._random.choice((0, 0, 1, 2, 3)) for _ in range(1 + self._random.randrange(3))]
+        return NIL_APP, [_record(streams[number], events[number]) for number in chosen]
+
 
 def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
     name, value_id = f"s{b}", UUID(int=500 + a)
@@ -335,6 +365,8 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "app": History._app,
     "domain": History._domain,
     "user": History._user,
+    "member": History._member,
+    "api_key": History._api_key,
     "secret": _secret,
     "settings": _settings,
 }

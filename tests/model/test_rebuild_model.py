@@ -100,6 +100,8 @@ FULL: list[list[Step]] = [
     [("script", 0, 0, 1), ("script", 0, 1, 1), ("route", 0, 1, 1), ("route", 1, 1, 1), ("trigger", 0, 0, 0), ("trigger", 1, 0, 0), ("trigger", 1, 3, 0)],
     [("app", 0, 0, 1), ("app", 0, 1, 1), ("domain", 0, 0, 0), ("domain", 0, 1, 0), ("user", 0, 0, 0), ("user", 0, 1, 0)],
     [("user", a, b, c) for b in range(2) for a in (0, 2, 3, 1, 3) for c in range(3)],
+    [(kind, a, b, c) for kind in ("member", "api_key") for a in range(3) for b in range(4) for c in range(3)],
+    [("member", 3, 0, 0), ("member", 3, 1, 1), ("api_key", 3, 0, 0), ("api_key", 3, 1, 1)],
     [("secret", 0, 0, 0), ("secret", 0, 1, 0)],
     [("settings", 0, 0, 0), ("settings", 0, 1, 1), ("settings", 1, 0, 0), ("settings", 0, 0, 2)],
     [("topic", 0, 0, 1), ("topic", 2, 0, 1), ("publish", 0, 0, 0), ("publish", 1, 1, 0)],

@@ -40,10 +40,10 @@ class LoginAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose session this is, and until when if it is not used."""
+    """Whose session or API key this is, and until when: a session if it is not used, a key at all; None for a key without end."""
 
     user: User
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 @post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES, opt=NO_CREDENTIAL)

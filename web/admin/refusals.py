@@ -10,7 +10,7 @@ from litestar import Request
 from domain.access import Reason
 from domain.errors import Forbidden, NotFound, PiCloudError, Unauthenticated
 from runtime.access_log import Refusal
-from runtime.accounts import Identity
+from runtime.identity import Identity
 from web.admin.call import AdminCall
 from web.admin.needs import declares
 from web.core import Core

@@ -9,6 +9,7 @@ from litestar import Router
 from litestar.di import Provide
 
 from web.admin import (
+    api_keys,
     apps,
     auth,
     dead_letters,
@@ -17,6 +18,7 @@ from web.admin import (
     executions,
     files,
     kv,
+    members,
     routes,
     scripts,
     secrets,
@@ -36,7 +38,9 @@ ROUTERS: Final[Sequence[Router]] = (
     auth.router,
     sessions.router,
     users.router,
+    api_keys.router,
     apps.router,
+    members.router,
     settings.router,
     usage.router,
     scripts.router,
