@@ -177,6 +177,8 @@ PROBES: Final[Mapping[str, Probe]] = {
     "POST /api-keys": Probe(body=lambda _: {"name": "k", "scopes": ["instance:admin"]}),
     "DELETE /api-keys/{key}": Probe(uses_up=("api_key",), path=lambda world: {"key": world.path["api_key"]}, also=frozenset({"key_not_found"})),
     "POST /apps": Probe(body=lambda world: {"name": "a", "slug": world.new_name()}),
+    "PATCH /apps/{app}/settings": Probe(body=lambda _: {"limits": {"requests_per_minute": 1000}}),
+    "PATCH /settings": Probe(body=lambda _: {"ceilings": {"limits": {"requests_per_minute": 1000}}}),
     "POST /apps/{app}/members": Probe(body=lambda world: {"user_id": world.path["person"], "role": "viewer"}, uses_up=("person",)),
     "PATCH /apps/{app}/members/{user}": Probe(body=lambda _: {"role": "editor"}, uses_up=("member",)),
     "DELETE /apps/{app}/members/{user}": Probe(uses_up=("member",)),
