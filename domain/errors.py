@@ -52,6 +52,16 @@ class NotFound(PiCloudError):
     CODE = "not_found"
 
 
+class Moved(PiCloudError):
+    """This is found under another name now."""
+
+    CODE = "moved"
+
+    def __init__(self, detail: str | None = None, *, location: str, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.location = location
+
+
 class Conflict(PiCloudError):
     """The state is not what this change expects."""
 

@@ -15,7 +15,7 @@ import anyio
 import structlog
 
 from domain.app_settings import AppSettingsChanged, InstanceSettings, InstanceSettingsChanged
-from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved
+from domain.apps import AppChanged, AppCreated, AppDeleted, DomainAdded, DomainRemoved
 from domain.errors import Unavailable
 from domain.events import Event, Recorded
 from domain.hosts import DomainTable
@@ -30,7 +30,7 @@ from projections.outbox.claims import read_triggers
 from projections.settings.reads import read_instance_settings
 
 _SQL: Final = load_sql("runtime", "directory.sql")
-_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppDeleted, DomainAdded, DomainRemoved)
+_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppChanged, AppDeleted, DomainAdded, DomainRemoved)
 _VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreated, RouteDeleted, AppSettingsChanged)
 _TRIGGERS: Final[tuple[type[Event], ...]] = (TriggerSaved, TriggerDeleted)
 _INSTANCE: Final[tuple[type[Event], ...]] = (InstanceSettingsChanged,)
@@ -62,13 +62,17 @@ class Directory:
 
     async def app_of_host(self, host: str) -> UUID | None:
         """The app that answers for a canonical host."""
+        return (await self.hosts()).match(host)
+
+    async def hosts(self) -> DomainTable:
+        """Whose which host is, never older than the last change that this process has seen."""
         while self._hosts is None:
             generation = self._generation
             await self._set_baseline(NIL_APP)
             hosts = await read_hosts(self._reader)
             if generation == self._generation:
                 self._hosts = hosts
-        return self._hosts.match(host)
+        return self._hosts
 
     async def instance(self) -> InstanceSettings:
         """The instance's settings."""
@@ -167,7 +171,8 @@ class Directory:
                 self._forget_triggers(app_id)
                 if app_id == NIL_APP:
                     self._forget_instance()
-                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, changed)
+                # Not `changed`: whoever waits does so for the end of a unit, whose last event may be none of those that are looked for.
+                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, position)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("change_not_followed", app_id=str(app_id), position=position)

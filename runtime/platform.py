@@ -58,6 +58,7 @@ from runtime.maintenance import Job, Maintenance, alone, retention_job, schedule
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.passwords import Passwords
 from runtime.presence import bury, present
+from runtime.purge import Purge
 from runtime.quotas import Quotas
 from runtime.rates import Rates, follow_processes
 from runtime.reactor import Reactor
@@ -112,6 +113,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     cron: CronScheduler
     requests: Requests
     live: Live
+    purge: Purge
     snapshots: Snapshots
     ceiling: Ceiling
     clock: Clock
@@ -175,18 +177,13 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     dispatcher = Dispatcher(appender, executor, directory, principal_of, quotas, clock, ceiling)
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
-    log.on_commit(lambda events, _: directory.changed(events))
-    log.on_commit(reactor.committed)
-    log.claim_for(reactor)
-    log.on_commit(metrics.committed)
     cron = CronScheduler(reader, appender, partial(alone, locks), clock)
-    log.on_commit(cron.committed)
-    log.wakeups.on_foreign(directory.moved)
-    log.wakeups.on_foreign(cron.moved)
-    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
+    purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
+    live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
-    return Platform(
+    platform = Platform(
         settings=settings,
         worker_id=worker_id,
         pool=pool,
@@ -196,7 +193,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         appender=appender,
         sandbox=sandbox,
         blobs=blobs,
-        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
+        blob_sweep=blob_sweep,
         directory=directory,
         executor=executor,
         reactor=reactor,
@@ -216,11 +213,30 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
         requests=Requests(log, appender, keys, clock),
-        live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
+        live=live,
+        purge=purge,
         snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
         clock=clock,
     )
+    _listen(platform)
+    return platform
+
+
+def _listen(platform: Platform) -> None:
+    """Who is told of this process's commits, in this order, and of what others have appended."""
+    log, reactor = platform.log, platform.reactor
+    log.on_commit(lambda events, _: platform.directory.changed(events))
+    log.on_commit(reactor.committed)
+    log.claim_for(reactor)
+    log.on_commit(platform.metrics.committed)
+    log.on_commit(platform.cron.committed)
+    log.on_commit(platform.purge.committed)
+    log.wakeups.on_foreign(platform.directory.moved)
+    log.wakeups.on_foreign(platform.cron.moved)
+    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    log.wakeups.on_foreign(platform.purge.moved)
+    log.wakeups.on_foreign(platform.live.moved)
 
 
 @asynccontextmanager
@@ -236,6 +252,8 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+        if "reactor" in roles:
+            tasks.start_soon(platform.purge.run)
         tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if "reactor" in roles:

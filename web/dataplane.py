@@ -25,6 +25,7 @@ from web.answers import answer_of, problem_reply, send_reply, timing_of
 from web.cors import answer_cors
 from web.front import Receive, Scope, Send
 from web.headers import also
+from web.hosts import app_of_request
 from web.incoming import headers_for_script, host_of, query_of, read_body
 from web.limits import admit, admit_key
 from web.problems import translate
@@ -66,9 +67,7 @@ class DataPlane:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         host = host_of(scope)
-        app_id = await self._platform.directory.app_of_host(host)
-        if app_id is None:
-            raise NotFound("no app answers for this host", code="unknown_host")
+        app_id = await app_of_request(self._platform.directory, scope)
         refuse_service_worker(host, scope)
         view = await self._platform.directory.view(app_id)
         if view.settings.cors.origins and await answer_cors(scope, send, view.settings.cors):

@@ -85,7 +85,8 @@ async def answer_poll(platform: Platform, scope: Scope, send: Send, rest: str) -
         return
     if scope["method"] not in {"GET", "HEAD"}:
         raise missing
-    newest = None if app_id is None else await platform.requests.outcome(app_id, execution_id)
+    # Tokens outlive the apps that they were made in.
+    newest = None if app_id is None or app_id not in (await platform.directory.hosts()).apps else await platform.requests.outcome(app_id, execution_id)
     if newest is None:
         raise missing
     body = msgspec.json.encode(_standing(newest, execution_id))

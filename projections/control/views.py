@@ -44,10 +44,11 @@ class AppView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_hosts(reader: Reader) -> DomainTable:
-    """Every app's `<slug>.localhost` and the hosts it claims."""
+    """Every app's `<slug>.localhost`, those of its old slugs, and the hosts it claims."""
     rows = await reader.fetch(_SQL["hosts"])
     claims = {row["pattern"]: row["app_id"] for row in rows if row["pattern"] is not None}
-    return DomainTable.compile(claims, {row["slug"]: row["app_id"] for row in rows})
+    old_slugs = {old: row["slug"] for row in rows for old in row["old_slugs"]}
+    return DomainTable.compile(claims, {row["slug"]: row["app_id"] for row in rows}, old_slugs)
 
 
 async def read_app(reader: Reader, app_id: UUID, instance: InstanceSettings) -> AppView:

@@ -98,7 +98,7 @@ FULL: list[list[Step]] = [
     [("kv", a, b, c) for a in range(2) for b in range(4) for c in range(3)],
     [("file", a, b, c) for b in (1, 1, 2, 3) for a in range(4) for c in range(3)],
     [("script", 0, 0, 1), ("script", 0, 1, 1), ("route", 0, 1, 1), ("route", 1, 1, 1), ("trigger", 0, 0, 0), ("trigger", 1, 0, 0), ("trigger", 1, 3, 0)],
-    [("app", 0, 0, 1), ("app", 0, 1, 1), ("domain", 0, 0, 0), ("domain", 0, 1, 0), ("user", 0, 0, 0), ("user", 0, 1, 0)],
+    [("app", 0, 0, 1), ("app", 0, 1, 1), ("app", 1, 0, 1), ("domain", 0, 0, 0), ("domain", 0, 1, 0), ("user", 0, 0, 0), ("user", 0, 1, 0)],
     [("user", a, b, c) for b in range(2) for a in (0, 2, 3, 1, 3) for c in range(3)],
     [(kind, a, b, c) for kind in ("member", "api_key") for a in range(3) for b in range(4) for c in range(3)],
     [("member", 3, 0, 0), ("member", 3, 1, 1), ("api_key", 3, 0, 0), ("api_key", 3, 1, 1)],
