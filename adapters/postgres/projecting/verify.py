@@ -94,7 +94,7 @@ class _Comparison:
         columns = [row["attname"] for row in await self._connection.fetch(SQL["columns"], replayed)]
         compared = [column for column in columns if column not in key and column not in projection.volatile_columns]
         # Names of our own code and catalogue, here and below.
-        kept = "app_id <> ALL ($1)" if "app_id" in columns else "$1::uuid[] IS NOT NULL"
+        kept = "(app_id <> ALL ($1)) IS NOT FALSE" if "app_id" in columns else "$1::uuid[] IS NOT NULL"
         self.rows += await self._connection.fetchval(f"SELECT count(*) FROM {self._live}.{table} WHERE {kept}", self._dropping)  # noqa: S608
         live = f"(SELECT * FROM {self._live}.{table} WHERE {kept})"  # noqa: S608
         rows = await self._connection.fetch(_comparison(live, replayed, key, compared), self._dropping, self._limit)
