@@ -13,6 +13,7 @@ from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
 from projections.schedules import Schedules
 from projections.secrets import SecretNames
+from projections.statistics import Statistics
 from projections.topics import Topics
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
@@ -30,3 +31,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     SecretNames(),
     Topics(),
 )
+"""Written by the append itself, so that a writer reads its own writes."""
+
+FOLLOWED: Final[tuple[Projection, ...]] = (Statistics(),)
+"""Applied behind the commits, from checkpoints of their own: whatever is only looked at, and must cost an append nothing."""

@@ -19,6 +19,7 @@ from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
 from adapters.postgres.mapper import StructMapper
+from adapters.postgres.projecting import Follower
 from adapters.postgres.readcheck import ReadCheck
 from adapters.postgres.reader import PgReader
 from adapters.postgres.secrets import SecretValues
@@ -34,7 +35,7 @@ from domain.scripts import Ceiling
 from projections.control.principals import principal_of_actor
 from projections.outbox.claims import Claim
 from projections.project import projector
-from projections.registry import PROJECTIONS
+from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
 from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
@@ -91,6 +92,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     maintenance: Maintenance
     cron: CronScheduler
+    followers: tuple[Follower, ...]
     requests: Requests
     live: Live
     snapshots: Snapshots
@@ -155,6 +157,10 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     log.on_commit(metrics.committed)
     cron = CronScheduler(reader, appender, partial(alone, locks), clock)
     log.on_commit(cron.committed)
+    followers = tuple(Follower(dsn, projection, codec, metrics) for projection in FOLLOWED)
+    for follower in followers:
+        log.on_commit(follower.committed)
+        log.wakeups.on_foreign(follower.moved)
     log.wakeups.on_foreign(directory.moved)
     log.wakeups.on_foreign(cron.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
@@ -182,6 +188,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
+        followers=followers,
         requests=Requests(log, appender, Keys(reader), clock),
         live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
         snapshots=Snapshots(reader, clock),
@@ -198,6 +205,8 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.records.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+            for follower in platform.followers:
+                tasks.start_soon(follower.run)
         tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if "reactor" in roles:
