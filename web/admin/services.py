@@ -14,6 +14,7 @@ from runtime.admin.executions import Executions
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
+from runtime.admin.statistics import StatisticsOfApps
 from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
 from runtime.admin.writing import AdminWriter
@@ -78,6 +79,11 @@ def audit_of(call: AdminCall) -> Audit:
 def executions_of(call: AdminCall) -> Executions:
     """Executions."""
     return Executions(call.core.reader, call.core.log)
+
+
+def statistics_of(call: AdminCall) -> StatisticsOfApps:
+    """Statistics."""
+    return StatisticsOfApps(call.core.reader, call.core.clock)
 
 
 def one_off_of(call: AdminCall) -> OneOffRuns:
