@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
+from runtime.admin.chain import Chains
 from runtime.admin.data_docs import DocsData
 from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
@@ -79,6 +80,11 @@ def audit_of(call: AdminCall) -> Audit:
 def executions_of(call: AdminCall) -> Executions:
     """Executions."""
     return Executions(call.core.reader, call.core.log)
+
+
+def chains_of(call: AdminCall) -> Chains:
+    """Chains of executions."""
+    return Chains(call.core.reader, call.core.log)
 
 
 def statistics_of(call: AdminCall) -> StatisticsOfApps:
