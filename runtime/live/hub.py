@@ -26,6 +26,8 @@ from runtime.settings import Realtime
 
 _SQL: Final = load_sql("runtime.live", "live.sql")
 _SLOTS: Final = 30
+_CHECK_EVERY: Final = 5
+"""Of these."""
 _READERS: Final = 3
 """Slow subscribers leave most connections of the pool to others."""
 _RETRY_AFTER_S: Final = 5.0
@@ -126,14 +128,22 @@ class Live:
     async def _round(self) -> None:
         """Give everybody one heartbeat, a few at a time, then look after feeds."""
         idle = {feed for feed in self._feeds.values() if feed.is_idle}
-        for slot in self._slots:
+        for number, slot in enumerate(self._slots):
             await anyio.sleep(self._settings.heartbeat_s / _SLOTS)
             for subscription in list(slot):
                 subscription.beat()
+            self._check(number)
         for feed in idle:
             if feed.is_idle:
                 self._stop(feed)
         await self._end_deleted_apps()
+
+    def _check(self, number: int) -> None:
+        """Ask of some of those who listen by a credential whether it is still good; so of each every few seconds."""
+        for slot in self._slots[number % _CHECK_EVERY :: _CHECK_EVERY]:
+            for subscription in slot:
+                if subscription.access.recheck is not None:
+                    subscription.check()
 
     async def _feed(self, app_id: UUID) -> Feed:
         async with self._starting:
