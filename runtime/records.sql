@@ -1,5 +1,9 @@
 -- name: insert
-INSERT INTO execution_records SELECT * FROM jsonb_populate_recordset(NULL::execution_records, $1::text::jsonb)
+INSERT INTO execution_records
+SELECT *
+FROM jsonb_populate_recordset(
+    jsonb_populate_record(NULL::execution_records, jsonb_build_object('recorded_at', clock_timestamp())), $1::text::jsonb
+)
 ON CONFLICT DO NOTHING
 
 -- name: partitions

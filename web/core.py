@@ -11,6 +11,8 @@ from domain.sandbox import Sandbox
 from runtime.accounts import Accounts
 from runtime.blobs import Blobs
 from runtime.directory import Directory
+from runtime.live.hub import Live
+from runtime.live.snapshots import Snapshots
 from runtime.metrics import Metrics
 from runtime.secrets import Secrets
 from runtime.settings import Settings
@@ -41,3 +43,7 @@ class Core(Protocol):
     def secrets(self) -> Secrets: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def live(self) -> Live: ...
+    @property
+    def snapshots(self) -> Snapshots: ...

@@ -30,6 +30,12 @@ def heartbeat(position: int) -> bytes:
     return b": heartbeat\nid: %d\n\n" % position
 
 
+def tail_frame(position: int | None, item: msgspec.Struct) -> bytes:
+    """Something that administration follows; what has no position leaves the last event id where it is."""
+    identity = b"" if position is None else b"id: %d\n" % position
+    return b"%bdata: %b\n\n" % (identity, _ENCODE(item))
+
+
 def ending(reason: str) -> bytes:
     """The last event of a stream that the server ends."""
     return b"event: end\ndata: %b\n\n" % _ENCODE({"reason": reason})

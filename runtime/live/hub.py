@@ -21,6 +21,7 @@ from domain.statements import load_sql
 from runtime.live.channel import Key
 from runtime.live.feed import Feed
 from runtime.live.metrics import LiveMetrics
+from runtime.live.runs import EVERY_S, Records
 from runtime.live.subscription import Access, Subscription
 from runtime.settings import Realtime
 
@@ -119,6 +120,7 @@ class Live:
     async def run(self) -> None:
         """Run feeds and heartbeats until cancelled."""
         async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._follow_runs)
             try:
                 while True:
                     await self._round()
@@ -137,6 +139,22 @@ class Live:
             if feed.is_idle:
                 self._stop(feed)
         await self._end_deleted_apps()
+
+    async def _follow_runs(self) -> None:
+        """Tell those who follow executions of runs that leave nothing in the log."""
+        records = Records(self._reader)
+        while True:
+            await anyio.sleep(EVERY_S)
+            wanted = [app_id for app_id, feed in self._feeds.items() if feed.wants_runs]
+            try:
+                ended = await records.fresh(wanted) if wanted else ()
+            except Unavailable as error:
+                log.warning("runs_not_followed", error=error.detail)
+                continue
+            for app_id, end in ended:
+                feed = self._feeds.get(app_id)
+                if feed is not None:
+                    feed.tell(end)
 
     def _check(self, number: int) -> None:
         """Ask of some of those who listen by a credential whether it is still good; so of each every few seconds."""

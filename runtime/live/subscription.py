@@ -29,7 +29,7 @@ Recheck = Callable[[], Awaitable[bool]]
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """By what right somebody listens: a token of the key `kid`, until it expires; an admin's credential, asked again and again with `recheck`; or a public topic's."""
+    """By what right somebody listens: a token of the key `kid`, until it expires; an admin's credential, asked again by `recheck`; or a public topic's."""
 
     kid: str | None = None
     expires_at: datetime | None = None

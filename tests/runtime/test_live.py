@@ -20,6 +20,7 @@ from domain.units import Effect
 from runtime.live import channel as window
 from runtime.live.channel import Channel, Key
 from runtime.live.subscription import Access, Subscription
+from runtime.live.tails import EventTail, text_of
 from runtime.platform import Platform
 from tests.postgres import _database
 from tests.runtime.world import App, eventually, new_app, running
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.anyio
 
 TOPICS = ("a", "b", "ab")
 KEYS = [*(Key("topic", name) for name in TOPICS), Key("kv", "a")]
+TAILS = [Key("events", ""), Key("events", "", text_of(EventTail(topic=KvSet.TOPIC)))]
 _ID = re.compile(rb"^id: (\d+)\ndata", re.MULTILINE)
 """Of events; heartbeats have an id, too."""
 
@@ -59,9 +61,14 @@ async def write(app: App, random: Random, events: int) -> None:
 
 
 async def expected(app: App) -> dict[Key, list[int]]:
-    found: dict[Key, list[int]] = {key: [] for key in KEYS}
-    for recorded in await app.events(Published, KvSet):
+    found: dict[Key, list[int]] = {key: [] for key in (*KEYS, *TAILS)}
+    for recorded in await app.events():
         event = recorded.event
+        found[TAILS[0]].append(recorded.position)
+        if isinstance(event, KvSet):
+            found[TAILS[1]].append(recorded.position)
+        if not isinstance(event, Published | KvSet):
+            continue
         key = Key("topic", event.topic) if isinstance(event, Published) else Key("kv", getattr(event, "collection", ""))
         if key in found:
             found[key].append(recorded.position)
@@ -95,13 +102,15 @@ class Subscriber:
                 platform.live.leave(subscription)
 
 
-@pytest.mark.parametrize("subscribers", [2000])
-async def test_thousands_of_slow_and_fickle_subscribers(server_dsn: str, template: str, subscribers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("subscribers", "keys"), [(2000, KEYS), (200, TAILS)])
+async def test_thousands_of_slow_and_fickle_subscribers(
+    server_dsn: str, template: str, subscribers: int, keys: list[Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(window, "WINDOW_FRAMES", 20)
     monkeypatch.setattr(window, "WINDOW_BYTES", 20_000)
     async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
         app = await new_app(platform)
-        everybody = [Subscriber(KEYS[number % len(KEYS)], number) for number in range(subscribers)]
+        everybody = [Subscriber(keys[number % len(keys)], number) for number in range(subscribers)]
         async with anyio.create_task_group() as tasks:
             for each in everybody:
                 tasks.start_soon(each.follow, platform, app)

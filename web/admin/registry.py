@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, chain, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, statistics, topics, triggers
+from web.admin import apps, auth, chain, dead_letters, docs, events, executions, files, kv, live, routes, scripts, secrets, statistics, topics, triggers
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -30,6 +30,7 @@ ROUTERS: Final[Sequence[Router]] = (
     executions.router,
     chain.router,
     statistics.router,
+    live.router,
 )
 
 

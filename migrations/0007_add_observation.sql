@@ -5,3 +5,7 @@ CREATE TABLE projection_checkpoints (
     position   bigint NOT NULL,
     PRIMARY KEY (projection, app_id)
 ) WITH (fillfactor = 50);
+
+-- When a record was written: what has ended lately is found by this, however long ago it began.
+ALTER TABLE execution_records ADD COLUMN recorded_at timestamptz;
+CREATE INDEX execution_records_recorded ON execution_records (app_id, recorded_at);
