@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, cron, dead_letters, docs, executions, files, kv, names, pubsub, retention, routes, schedule, scripts, secrets, topics, triggers, users
+from domain import (
+    access,
+    apps,
+    cron,
+    dead_letters,
+    docs,
+    executions,
+    files,
+    kv,
+    names,
+    pubsub,
+    retention,
+    routes,
+    schedule,
+    scripts,
+    secrets,
+    topics,
+    triggers,
+    users,
+)
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -19,6 +38,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *names.AGGREGATES,
     *apps.AGGREGATES,
     *users.AGGREGATES,
+    *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,

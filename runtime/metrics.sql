@@ -8,4 +8,5 @@ FROM outbox
 -- How many events each followed read model has still to apply, in all logs together.
 SELECT p.name, coalesce(sum(h.position - coalesce(c.position, 0)), 0) AS events
 FROM unnest($1::text[]) AS p (name) CROSS JOIN log_head h LEFT JOIN projection_checkpoints c ON c.projection = p.name AND c.app_id = h.app_id
+WHERE NOT h.closed
 GROUP BY p.name

@@ -36,12 +36,14 @@ from projections.control.principals import principal_of_actor
 from projections.outbox.claims import Claim
 from projections.project import projector
 from projections.registry import FOLLOWED, PROJECTIONS
+from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
 from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
 from runtime.blob_sweep import BlobSweep
 from runtime.blobs import Blobs
 from runtime.blobstore import open_blobs
+from runtime.credentials import Credentials
 from runtime.cron.scheduler import CronScheduler
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
@@ -52,6 +54,7 @@ from runtime.live.metrics import LiveMetrics
 from runtime.live.snapshots import Snapshots
 from runtime.maintenance import Job, Maintenance, alone, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
+from runtime.passwords import Passwords
 from runtime.presence import bury, present
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
@@ -86,6 +89,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     reactor: Reactor
     records: Records
     gate: Gate
+    access: AccessLog
+    credentials: Credentials
     accounts: Accounts
     vault: PgVault
     secrets: Secrets
@@ -138,6 +143,8 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     )
     records = Records(background, clock)
     vault = PgVault(pool)
+    access = AccessLog(appender, clock)
+    credentials = Credentials(vault, Passwords(), access)
 
     async def principal_of(actor: str) -> Principal | None:
         return await principal_of_actor(reader, actor)
@@ -182,7 +189,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         reactor=reactor,
         records=records,
         gate=gate,
-        accounts=Accounts(vault, appender, settings.session, clock),
+        access=access,
+        credentials=credentials,
+        accounts=Accounts(vault, reader, credentials, access, appender, settings.session, clock),
         vault=vault,
         secrets=secrets,
         metrics=metrics,
@@ -203,6 +212,7 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        tasks.start_soon(platform.access.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
             for follower in platform.followers:

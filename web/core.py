@@ -8,8 +8,10 @@ from adapters.postgres.log import PgLog
 from domain.clock import Clock
 from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
+from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
 from runtime.blobs import Blobs
+from runtime.credentials import Credentials
 from runtime.directory import Directory
 from runtime.live.hub import Live
 from runtime.live.snapshots import Snapshots
@@ -35,6 +37,10 @@ class Core(Protocol):
     def sandbox(self) -> Sandbox: ...
     @property
     def blobs(self) -> Blobs: ...
+    @property
+    def access(self) -> AccessLog: ...
+    @property
+    def credentials(self) -> Credentials: ...
     @property
     def accounts(self) -> Accounts: ...
     @property

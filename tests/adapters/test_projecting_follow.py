@@ -200,3 +200,36 @@ async def test_a_lost_connection_is_survived(dsn: str, connection: asyncpg.Conne
             await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'picloud-follower'")
         await caught_up(connection)
     assert (await verify_projections(dsn, ["statistics"])).clean
+
+
+async def test_a_closed_log_is_not_followed_and_nothing_of_it_comes_back(dsn: str, connection: asyncpg.Connection) -> None:
+    """An app is deleted: its log is closed, then whatever is stored of it goes."""
+    async with open_test_log(dsn) as log:
+        async with following(dsn, log):
+            await write(log, 100)
+            await caught_up(connection)
+        await write(log, 100)
+        await log.close_app(APPS[0])
+        for table in ("projection_checkpoints", *Statistics.tables):
+            await connection.execute(f"DELETE FROM {table} WHERE app_id = $1", APPS[0])
+        async with following(dsn, log):
+            await eventually(lambda: connection.fetchval(COUNTED), lambda counted: counted == 160)
+            await log.append(unit(UUID(int=50), set_key("k")))
+            await eventually(lambda: connection.fetchval(COUNTED), lambda counted: counted == 161)
+    for table in ("projection_checkpoints", *Statistics.tables):
+        assert not await connection.fetch(f"SELECT FROM {table} WHERE app_id = $1", APPS[0])
+    assert (await verify_projections(dsn, ["statistics"])).clean
+
+
+async def test_a_log_that_is_closed_while_it_is_followed(dsn: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_LOOK_AGAIN_S", 0.05)
+    async with open_test_log(dsn) as log, following(dsn, log):
+        await write(log, 100)
+        await caught_up(connection)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE statistics_totals IN SHARE MODE")  # the follower has begun, and waits
+            await write(log, 100)
+            await log.close_app(APPS[0])
+        await eventually(lambda: connection.fetchval(COUNTED), lambda counted: counted == 180)
+        await write(log, 40, APPS[1:])
+        await eventually(lambda: connection.fetchval(COUNTED), lambda counted: counted == 220)

@@ -8,7 +8,26 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, chain, dead_letters, docs, events, executions, files, kv, live, routes, scripts, secrets, statistics, topics, triggers
+from web.admin import (
+    apps,
+    auth,
+    chain,
+    dead_letters,
+    docs,
+    events,
+    executions,
+    files,
+    kv,
+    live,
+    routes,
+    scripts,
+    secrets,
+    sessions,
+    statistics,
+    topics,
+    triggers,
+    users,
+)
 from web.admin.call import admitted, provide_call
 from web.bodies import JsonBody, JsonRequest
 
@@ -16,6 +35,8 @@ _PREFIX: Final = "/api/v1/admin"
 
 ROUTERS: Final[Sequence[Router]] = (
     auth.router,
+    sessions.router,
+    users.router,
     apps.router,
     scripts.router,
     routes.router,

@@ -15,9 +15,11 @@ from runtime.admin.executions import Executions
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
+from runtime.admin.sessions import Sessions
 from runtime.admin.statistics import StatisticsOfApps
 from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
+from runtime.admin.users import Users
 from runtime.admin.writing import AdminWriter
 from web.admin.call import AdminCall
 
@@ -25,6 +27,16 @@ from web.admin.call import AdminCall
 def apps_of(call: AdminCall) -> Apps:
     """Apps."""
     return Apps(call.core.reader, writer_of(call))
+
+
+def users_of(call: AdminCall) -> Users:
+    """Users."""
+    return Users(call.core.reader, writer_of(call), call.core.credentials)
+
+
+def sessions_of(call: AdminCall) -> Sessions:
+    """Sessions."""
+    return Sessions(call.core.reader, writer_of(call), call.core.credentials, call.core.access)
 
 
 def scripts_of(call: AdminCall) -> Scripts:

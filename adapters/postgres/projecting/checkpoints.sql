@@ -1,17 +1,19 @@
 -- name: behind
--- Apps whose log goes on after a projection's checkpoint.
+-- Apps whose log goes on after a projection's checkpoint. A closed log is of a deleted app, of which nothing is kept.
 SELECT h.app_id, h.position AS head
 FROM log_head h LEFT JOIN projection_checkpoints c ON c.projection = $1 AND c.app_id = h.app_id
-WHERE h.position > coalesce(c.position, 0)
+WHERE h.position > coalesce(c.position, 0) AND NOT h.closed
 
 -- name: begin
-INSERT INTO projection_checkpoints (projection, app_id, position) SELECT $1, app_id, 0 FROM unnest($2::uuid[]) AS a (app_id) ON CONFLICT DO NOTHING
+INSERT INTO projection_checkpoints (projection, app_id, position) SELECT $1, app_id, 0 FROM log_head WHERE app_id = ANY ($2::uuid[]) AND NOT closed
+ON CONFLICT DO NOTHING
 
 -- name: move
--- From where the reader believes it stands, by a projection of this version, or not at all: as many rows as there are apps.
+-- From where the reader believes it stands, in logs that are open, by a projection of this version, or not at all: as many rows as there are apps.
 UPDATE projection_checkpoints c SET position = m.up_to
 FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS m (app_id, after, up_to)
 WHERE c.projection = $1 AND c.app_id = m.app_id AND c.position = m.after
+  AND EXISTS (SELECT FROM log_head h WHERE h.app_id = m.app_id AND NOT h.closed)
   AND EXISTS (SELECT FROM projection_versions v WHERE v.name = $1 AND v.version = $5)
 RETURNING 1
 
@@ -19,13 +21,17 @@ RETURNING 1
 SELECT app_id, position FROM projection_checkpoints WHERE projection = $1
 
 -- name: positions_of
-SELECT app_id, position FROM projection_checkpoints WHERE projection = $1 AND app_id = ANY ($2::uuid[])
+SELECT c.app_id, c.position
+FROM projection_checkpoints c JOIN log_head h ON h.app_id = c.app_id
+WHERE c.projection = $1 AND c.app_id = ANY ($2::uuid[]) AND NOT h.closed
 
 -- name: forget
 DELETE FROM projection_checkpoints WHERE projection = $1
 
 -- name: save
-INSERT INTO projection_checkpoints (projection, app_id, position) SELECT $1, * FROM unnest($2::uuid[], $3::bigint[])
+INSERT INTO projection_checkpoints (projection, app_id, position) SELECT $1, d.app_id, d.position
+FROM unnest($2::uuid[], $3::bigint[]) AS d (app_id, position) JOIN log_head h ON h.app_id = d.app_id
+WHERE NOT h.closed
 ON CONFLICT (projection, app_id) DO UPDATE SET position = excluded.position
 
 -- name: lead

@@ -128,10 +128,11 @@ class Follower:
                 await self._wake.wait()
 
     async def _learn(self, connection: asyncpg.Connection, turns: Turns, app_ids: Sequence[UUID]) -> None:
-        """Where these apps' checkpoints are; one that was never followed gets one at the log's beginning."""
+        """Where these apps' checkpoints are; one that was never followed gets one at the log's beginning, one that is deleted has none."""
         await connection.execute(SQL["begin"], self._projection.name, app_ids)
         rows = await connection.fetch(SQL["positions_of"], self._projection.name, app_ids)
         turns.reached({row["app_id"]: row["position"] for row in rows})
+        turns.drop_unknown(app_ids)
 
     async def _advance(self, connection: asyncpg.Connection, turns: Turns, ranges: Sequence[Range]) -> None:
         """Apply these ranges; if that fails each alone, so that only the app whose events cannot be applied is let alone for a while."""

@@ -47,6 +47,12 @@ class Turns:
             if head > position:
                 self._heads[app_id] = head
 
+    def drop_unknown(self, asked: Iterable[UUID]) -> None:
+        """Those of which nothing is known after asking are not followed."""
+        for app_id in asked:
+            if app_id not in self.done:
+                self._heads.pop(app_id, None)
+
     def failed(self, app_id: UUID, now_s: float) -> float:
         """The app's next events cannot be applied; returns for how long it is let alone, longer each time."""
         pause_s = min(2 * self._pauses.get(app_id, (0.0, _FIRST_PAUSE_S / 2))[1], _LONGEST_PAUSE_S)
