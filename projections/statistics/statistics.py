@@ -34,5 +34,7 @@ class Statistics:
         if not found:
             return [first]
         first.append(Statement(_SQL["resize"], tuple(sizes.columns(found))))
-        touched = {(app_id, size.kind, size.collection) for (app_id, _), size in found.items()}
-        return [first, [Statement(_SQL["drop_empty"], tuple(list(column) for column in zip(*touched, strict=True)))]]
+        emptier = {(app_id, size.kind, size.collection) for (app_id, _), size in found.items() if size.bytes is None}
+        if not emptier:
+            return [first]
+        return [first, [Statement(_SQL["drop_empty"], tuple(list(column) for column in zip(*emptier, strict=True)))]]

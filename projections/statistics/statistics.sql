@@ -52,11 +52,14 @@ SELECT app_id, kind, subject, name, sum(count) FROM more GROUP BY app_id, kind, 
 ON CONFLICT (app_id, kind, subject, name) DO UPDATE SET count = t.count + excluded.count
 
 -- name: resize
--- All parts of the statement see the rows as they were before it: `was` is the size that `saved` and `gone` change.
+-- All parts of the statement see the rows as they were before it: `was` is the size that `saved` and `gone` change. Rows are looked up one by one and deleted by
+-- their places: a join would be planned while the table is small, and compare everything with everything when it is not.
 WITH now AS (
-    SELECT n.*, i.bytes AS was
+    SELECT n.*, i.bytes AS was, i.place
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS n (app_id, stream, kind, collection, bytes)
-    LEFT JOIN statistics_items i ON i.app_id = n.app_id AND i.stream = n.stream
+    LEFT JOIN LATERAL (
+        SELECT bytes, ctid AS place FROM statistics_items s WHERE s.app_id = n.app_id AND s.stream = n.stream LIMIT 1
+    ) AS i ON true
 ),
 saved AS (
     INSERT INTO statistics_items AS i (app_id, stream, bytes)
@@ -64,7 +67,7 @@ saved AS (
     ON CONFLICT (app_id, stream) DO UPDATE SET bytes = excluded.bytes
 ),
 gone AS (
-    DELETE FROM statistics_items i USING now n WHERE n.bytes IS NULL AND i.app_id = n.app_id AND i.stream = n.stream
+    DELETE FROM statistics_items WHERE ctid = ANY (ARRAY(SELECT place FROM now WHERE bytes IS NULL AND place IS NOT NULL))
 ),
 delta AS (
     SELECT
@@ -86,5 +89,14 @@ ON CONFLICT (app_id, kind) DO UPDATE
 SET collections = s.collections + excluded.collections, items = s.items + excluded.items, bytes = s.bytes + excluded.bytes
 
 -- name: drop_empty
-DELETE FROM statistics_collections c USING unnest($1::uuid[], $2::text[], $3::text[]) AS t (app_id, kind, collection)
-WHERE c.app_id = t.app_id AND c.kind = t.kind AND c.collection = t.collection AND c.items = 0
+DELETE FROM statistics_collections WHERE ctid = ANY (
+    ARRAY(
+        SELECT c.place
+        FROM unnest($1::uuid[], $2::text[], $3::text[]) AS t (app_id, kind, collection)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM statistics_collections s
+            WHERE s.app_id = t.app_id AND s.kind = t.kind AND s.collection = t.collection AND s.items = 0
+            LIMIT 1
+        ) AS c
+    )
+)
