@@ -24,7 +24,8 @@ from projections.registry import FOLLOWED
 from projections.statistics import Statistics
 from runtime.database import rebuild_projections, verify_projections
 from runtime.metrics import Metrics
-from tests.model.histories import Step, histories
+from tests.model.histories import History, Step, histories
+from tests.model.outbox_model import OutboxModel
 from tests.model.test_rebuild_model import FULL, live_through, opened, tampering
 from tests.postgres import cloned
 from tests.runtime.world import eventually
@@ -143,12 +144,12 @@ async def test_followed_equals_a_fold_of_the_log(server_dsn: str, template: str,
     async with cloned(server_dsn, template) as dsn:
         connection = await asyncpg.connect(dsn)
         try:
+            history = History(OutboxModel())
             with patch.object(turns, "MAX_EVENTS", page):
                 async with opened(dsn) as log:
-                    await live_through(log, batches[:cut])
-                await follow_to_the_end(dsn, connection)
-                async with opened(dsn) as log:
-                    await live_through(log, batches[cut:])
+                    await live_through(log, batches[:cut], history)
+                    await follow_to_the_end(dsn, connection)
+                    await live_through(log, batches[cut:], history)
                 assert (await verify_projections(dsn, ["statistics"])).clean  # at its checkpoints, which are behind
                 await follow_to_the_end(dsn, connection)
             wanted = await expected(connection)
