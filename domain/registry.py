@@ -6,6 +6,8 @@ from typing import Final
 
 from domain import (
     access,
+    api_keys,
+    app_settings,
     apps,
     cron,
     dead_letters,
@@ -13,6 +15,7 @@ from domain import (
     executions,
     files,
     kv,
+    members,
     names,
     pubsub,
     retention,
@@ -37,7 +40,10 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *topics.AGGREGATES,
     *names.AGGREGATES,
     *apps.AGGREGATES,
+    *app_settings.AGGREGATES,
     *users.AGGREGATES,
+    members.AGGREGATE,
+    api_keys.AGGREGATE,
     *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from projections.base import Projection
-from projections.control import Apps, Routes, Scripts, Users
+from projections.control import ApiKeys, Apps, Members, Routes, Scripts, Users
 from projections.docs import Documents
 from projections.files import Files
 from projections.kv import KvEntries
@@ -13,6 +13,7 @@ from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
 from projections.schedules import Schedules
 from projections.secrets import SecretNames
+from projections.settings import Settings
 from projections.statistics import Statistics
 from projections.topics import Topics
 
@@ -27,9 +28,12 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Routes(),
     Apps(),
     Users(),
+    Members(),
+    ApiKeys(),
     Schedules(),
     SecretNames(),
     Topics(),
+    Settings(),
 )
 """Written by the append itself, so that a writer reads its own writes."""
 

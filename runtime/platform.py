@@ -15,6 +15,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.outbound import DeferredClient, Policy
+from adapters.postgres.api_keys import ApiKeyVault
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
@@ -39,6 +40,8 @@ from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.api_keys import ApiKeys
+from runtime.authentication import Authentication
 from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
 from runtime.blob_sweep import BlobSweep
 from runtime.blobs import Blobs
@@ -56,17 +59,24 @@ from runtime.maintenance import Job, Maintenance, alone, retention_job, schedule
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.passwords import Passwords
 from runtime.presence import bury, present
+from runtime.purge import Purge
+from runtime.quotas import Quotas
+from runtime.rates import Rates, follow_processes
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
 from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
+from runtime.storage import Storage
+from runtime.usage import Usage
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
 _SWEEP_SECRETS_EVERY_S: Final = 3600.0
+_SWEEP_KEYS_EVERY_S: Final = 3600.0
+_SWEEP_USAGE_EVERY_S: Final = 86_400.0
 
 logger = structlog.get_logger(__name__)
 
@@ -89,9 +99,14 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     reactor: Reactor
     records: Records
     gate: Gate
+    rates: Rates
+    usage: Usage
+    quotas: Quotas
     access: AccessLog
     credentials: Credentials
     accounts: Accounts
+    api_keys: ApiKeys
+    authentication: Authentication
     vault: PgVault
     secrets: Secrets
     metrics: Metrics
@@ -100,6 +115,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     followers: tuple[Follower, ...]
     requests: Requests
     live: Live
+    purge: Purge
     snapshots: Snapshots
     ceiling: Ceiling
     clock: Clock
@@ -137,7 +153,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs)
+    usage = Usage(background, clock)
+    quotas = Quotas(directory, usage, Storage(reader, log.head, clock), log, clock)
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes)
     executor = Executor(
         appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
@@ -145,6 +163,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     vault = PgVault(pool)
     access = AccessLog(appender, clock)
     credentials = Credentials(vault, Passwords(), access)
+    accounts = Accounts(vault, reader, credentials, access, appender, settings.session, clock)
+    keys = Keys(reader)
+    api_keys = ApiKeys(ApiKeyVault(reader), keys)
 
     async def principal_of(actor: str) -> Principal | None:
         return await principal_of_actor(reader, actor)
@@ -155,25 +176,17 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
             metrics.rerun()
         records.add(record_of(call, outcome, held.task.source, held.task.trigger_id))
 
-    dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)
+    dispatcher = Dispatcher(appender, executor, directory, principal_of, quotas, clock, ceiling)
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
-    log.on_commit(lambda events, _: directory.changed(events))
-    log.on_commit(reactor.committed)
-    log.claim_for(reactor)
-    log.on_commit(metrics.committed)
     cron = CronScheduler(reader, appender, partial(alone, locks), clock)
-    log.on_commit(cron.committed)
     followers = tuple(Follower(dsn, projection, codec, metrics) for projection in FOLLOWED)
-    for follower in followers:
-        log.on_commit(follower.committed)
-        log.wakeups.on_foreign(follower.moved)
-    log.wakeups.on_foreign(directory.moved)
-    log.wakeups.on_foreign(cron.moved)
-    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
+    purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
+    live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
-    return Platform(
+    platform = Platform(
         settings=settings,
         worker_id=worker_id,
         pool=pool,
@@ -183,27 +196,54 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         appender=appender,
         sandbox=sandbox,
         blobs=blobs,
-        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
+        blob_sweep=blob_sweep,
         directory=directory,
         executor=executor,
         reactor=reactor,
         records=records,
         gate=gate,
+        rates=Rates(),
+        usage=usage,
+        quotas=quotas,
         access=access,
         credentials=credentials,
-        accounts=Accounts(vault, reader, credentials, access, appender, settings.session, clock),
+        accounts=accounts,
+        api_keys=api_keys,
+        authentication=Authentication(accounts, api_keys),
         vault=vault,
         secrets=secrets,
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
         followers=followers,
-        requests=Requests(log, appender, Keys(reader), clock),
-        live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
+        requests=Requests(log, appender, keys, clock),
+        live=live,
+        purge=purge,
         snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
         clock=clock,
     )
+    _listen(platform)
+    return platform
+
+
+def _listen(platform: Platform) -> None:
+    """Who is told of this process's commits, in this order, and of what others have appended."""
+    log, reactor = platform.log, platform.reactor
+    log.on_commit(lambda events, _: platform.directory.changed(events))
+    log.on_commit(reactor.committed)
+    log.claim_for(reactor)
+    log.on_commit(platform.metrics.committed)
+    log.on_commit(platform.cron.committed)
+    log.on_commit(platform.purge.committed)
+    for follower in platform.followers:
+        log.on_commit(follower.committed)
+        log.wakeups.on_foreign(follower.moved)
+    log.wakeups.on_foreign(platform.directory.moved)
+    log.wakeups.on_foreign(platform.cron.moved)
+    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    log.wakeups.on_foreign(platform.purge.moved)
+    log.wakeups.on_foreign(platform.live.moved)
 
 
 @asynccontextmanager
@@ -212,11 +252,17 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        tasks.start_soon(platform.usage.run)
+        if "web" in roles:
+            tasks.start_soon(follow_processes, platform.rates, platform.reader, platform.settings.process.dead_s)
         tasks.start_soon(platform.access.run)
+        tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
             for follower in platform.followers:
                 tasks.start_soon(follower.run)
+        if "reactor" in roles:
+            tasks.start_soon(platform.purge.run)
         tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if "reactor" in roles:
@@ -239,7 +285,9 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "sweep_api_keys": (platform.api_keys.sweep, _SWEEP_KEYS_EVERY_S),
         "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
+        "sweep_usage": (platform.usage.retain, _SWEEP_USAGE_EVERY_S),
         "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }

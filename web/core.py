@@ -10,12 +10,16 @@ from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
 from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
+from runtime.api_keys import ApiKeys
+from runtime.authentication import Authentication
 from runtime.blobs import Blobs
 from runtime.credentials import Credentials
 from runtime.directory import Directory
 from runtime.live.hub import Live
 from runtime.live.snapshots import Snapshots
 from runtime.metrics import Metrics
+from runtime.quotas import Quotas
+from runtime.rates import Rates
 from runtime.secrets import Secrets
 from runtime.settings import Settings
 
@@ -44,9 +48,17 @@ class Core(Protocol):
     @property
     def accounts(self) -> Accounts: ...
     @property
+    def authentication(self) -> Authentication: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
+    @property
     def directory(self) -> Directory: ...
     @property
     def secrets(self) -> Secrets: ...
+    @property
+    def rates(self) -> Rates: ...
+    @property
+    def quotas(self) -> Quotas: ...
     @property
     def metrics(self) -> Metrics: ...
     @property

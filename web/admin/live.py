@@ -45,7 +45,7 @@ class LiveStream:
             return
 
         async def may_follow() -> bool:
-            identity = await identity_of(self._core.accounts, scope)
+            identity = await identity_of(self._core.authentication, scope)
             return identity is not None and all(decide(identity.principal, each, self._app_id).allowed for each in self._needed)
 
         async def judge() -> Access:

@@ -81,7 +81,7 @@ async def session_page(call: AdminCall, user_id: UUID, limit: str | None, cursor
     return page([_session(session, call.identity.session_id) for session in found], size, lambda session: encode("sessions", session.id))
 
 
-def _session(session: StoredSession, current: UUID) -> Session:
+def _session(session: StoredSession, current: UUID | None) -> Session:
     return Session(
         id=session.id,
         created_at=session.created_at,

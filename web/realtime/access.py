@@ -14,8 +14,9 @@ from runtime.live.channel import Key
 from runtime.live.subscription import Access
 from runtime.platform import Platform
 from runtime.subscribers import verify_token
+from web.incoming import host_of
 from web.realtime.asked import missing
-from web.security import credential_of
+from web.security import credential_of, is_own_machine
 
 _CAPABILITIES: Final[Mapping[TopicKind, Capability]] = {
     "topic": Capability.EVENTS_READ,
@@ -26,14 +27,15 @@ _DOTS: Final = 2
 
 
 class Gatekeeper:
-    """Judges one subscriber, as often as it is asked to. A JWT has two dots, an admin's token none."""
+    """Judges one subscriber, as often as it is asked to. A JWT has two dots, neither a session's token nor an API key any."""
 
     def __init__(self, platform: Platform, app_id: UUID, key: Key, scope: Mapping[str, Any], query: Mapping[str, str]) -> None:
         self._platform = platform
         self._app_id = app_id
         self._key = key
         credential = credential_of(scope)
-        token = "" if credential is None else credential.token
+        counts = credential is not None and (not credential.by_cookie or is_own_machine(host_of(scope)))  # an app answers for this host: see `web.security`
+        token = credential.token if credential is not None and counts else ""
         is_jwt = token.count(".") == _DOTS
         self._session = "" if is_jwt else token
         self._token = query.get("token") or (token if is_jwt else "")
@@ -50,7 +52,7 @@ class Gatekeeper:
     async def _is_admin(self) -> bool:
         if not self._session:
             return False
-        identity = await self._platform.accounts.authenticate(self._session)
+        identity = await self._platform.authentication.authenticate(self._session)
         return identity is not None and decide(identity.principal, _CAPABILITIES[self._key.registered_as], self._app_id).allowed
 
     async def _by_token(self) -> Access:
