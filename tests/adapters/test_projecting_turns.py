@@ -54,6 +54,19 @@ def test_who_cannot_go_on_is_let_alone_longer_and_longer() -> None:
     assert turns.idle_s(60) is None
 
 
+def test_who_comes_while_others_are_asked_about_has_his_turn_next() -> None:
+    turns = Turns()
+    turns.moved(A, 3)
+    asked = turns.unknown()
+    turns.moved(B, 2)
+    turns.reached({A: 0})
+    turns.drop_unknown(asked)
+    assert turns.next(0) == [(A, 0, 3)]
+    turns.reached({A: 3})
+    assert turns.unknown() == [B]
+    assert turns.idle_s(0) == 0
+
+
 def test_what_is_known_already_is_no_news() -> None:
     turns = Turns()
     turns.moved(A, 4)

@@ -34,7 +34,7 @@ class Turns:
 
     def next(self, now_s: float) -> list[Range]:
         """What to apply now: those that have waited longest first, and of each as much as leaves the others theirs."""
-        waiting = [app_id for app_id in self._heads if self._pauses.get(app_id, (0.0, 0.0))[0] <= now_s][:MAX_APPS]
+        waiting = [app_id for app_id in self._heads if app_id in self.done and self._pauses.get(app_id, (0.0, 0.0))[0] <= now_s][:MAX_APPS]
         behind = {app_id: self._heads[app_id] - self.done[app_id] for app_id in waiting}
         return [(app_id, self.done[app_id], self.done[app_id] + events) for app_id, events in shares(behind, MAX_EVENTS).items()]
 
