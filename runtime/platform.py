@@ -20,6 +20,7 @@ from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
 from adapters.postgres.mapper import StructMapper
+from adapters.postgres.projecting import Follower
 from adapters.postgres.readcheck import ReadCheck
 from adapters.postgres.reader import PgReader
 from adapters.postgres.secrets import SecretValues
@@ -35,7 +36,7 @@ from domain.scripts import Ceiling
 from projections.control.principals import principal_of_actor
 from projections.outbox.claims import Claim
 from projections.project import projector
-from projections.registry import PROJECTIONS
+from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
@@ -111,6 +112,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     maintenance: Maintenance
     cron: CronScheduler
+    followers: tuple[Follower, ...]
     requests: Requests
     live: Live
     purge: Purge
@@ -178,6 +180,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
     cron = CronScheduler(reader, appender, partial(alone, locks), clock)
+    followers = tuple(Follower(dsn, projection, codec, metrics) for projection in FOLLOWED)
     blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
     purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
     live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
@@ -212,6 +215,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
+        followers=followers,
         requests=Requests(log, appender, keys, clock),
         live=live,
         purge=purge,
@@ -232,6 +236,9 @@ def _listen(platform: Platform) -> None:
     log.on_commit(platform.metrics.committed)
     log.on_commit(platform.cron.committed)
     log.on_commit(platform.purge.committed)
+    for follower in platform.followers:
+        log.on_commit(follower.committed)
+        log.wakeups.on_foreign(follower.moved)
     log.wakeups.on_foreign(platform.directory.moved)
     log.wakeups.on_foreign(platform.cron.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
@@ -252,6 +259,8 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+            for follower in platform.followers:
+                tasks.start_soon(follower.run)
         if "reactor" in roles:
             tasks.start_soon(platform.purge.run)
         tasks.start_soon(platform.live.run)

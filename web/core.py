@@ -15,6 +15,8 @@ from runtime.authentication import Authentication
 from runtime.blobs import Blobs
 from runtime.credentials import Credentials
 from runtime.directory import Directory
+from runtime.live.hub import Live
+from runtime.live.snapshots import Snapshots
 from runtime.metrics import Metrics
 from runtime.quotas import Quotas
 from runtime.rates import Rates
@@ -59,3 +61,7 @@ class Core(Protocol):
     def quotas(self) -> Quotas: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def live(self) -> Live: ...
+    @property
+    def snapshots(self) -> Snapshots: ...

@@ -56,9 +56,6 @@ class World:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    async def domain(self) -> None:
-        self.path["domain"] = (await self.ask("POST", "/domains", json={"pattern": f"{self.new_name()}.example.com"}))["id"]
-
     async def script(self) -> None:
         self.path["script"] = await make_script(self._owner, self.app, self.new_name())
 
@@ -133,7 +130,6 @@ def upload() -> Mapping[str, Any]:
 
 
 MAKERS: Final[Mapping[str, Callable[[World], Awaitable[None]]]] = {
-    "domain": World.domain,
     "script": World.script,
     "route": World.route,
     "trigger": World.trigger,

@@ -12,6 +12,7 @@ from web.admin import (
     api_keys,
     apps,
     auth,
+    chain,
     dead_letters,
     docs,
     domains,
@@ -19,12 +20,14 @@ from web.admin import (
     executions,
     files,
     kv,
+    live,
     members,
     routes,
     scripts,
     secrets,
     sessions,
     settings,
+    statistics,
     topics,
     triggers,
     usage,
@@ -58,6 +61,9 @@ ROUTERS: Final[Sequence[Router]] = (
     topics.router,
     events.router,
     executions.router,
+    chain.router,
+    statistics.router,
+    live.router,
 )
 
 

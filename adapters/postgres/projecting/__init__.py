@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from adapters.postgres.projecting.findings import Difference, Findings, LogFault
+from adapters.postgres.projecting.follow import Follower
 from adapters.postgres.projecting.port import Progress, Report
 from adapters.postgres.projecting.rebuild import rebuild
 from adapters.postgres.projecting.verify import verify
-from adapters.postgres.projecting.versions import ensure_projections
+from adapters.postgres.projecting.versions import ensure_followed, ensure_projections
 
-__all__ = ["Difference", "Findings", "LogFault", "Progress", "Report", "ensure_projections", "rebuild", "verify"]
+__all__ = ["Difference", "Findings", "Follower", "LogFault", "Progress", "Report", "ensure_followed", "ensure_projections", "rebuild", "verify"]
