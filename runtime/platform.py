@@ -15,6 +15,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.outbound import DeferredClient, Policy
+from adapters.postgres.app_readers import AppReaders, open_app_readers
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
@@ -58,6 +59,7 @@ from runtime.requests import Requests
 from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
+from runtime.subscribers import subscriber_keys
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
@@ -75,6 +77,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     pool: asyncpg.Pool
     locks: asyncpg.Pool
     reader: PgReader
+    app_readers: AppReaders
     log: PgLog
     appender: Appender
     sandbox: Sandbox
@@ -114,8 +117,10 @@ async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) ->
 async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock) -> Platform:
     worker_id: UUID = uuid7()
     metrics = Metrics()
-    pool = await stack.enter_async_context(open_pool(dsn, settings.pg.pool_max))
+    for_scripts = max(settings.pg.pool_max // 2, 1)
+    pool = await stack.enter_async_context(open_pool(dsn, max(settings.pg.pool_max - for_scripts, 1)))
     reader = PgReader(pool)
+    app_readers = await stack.enter_async_context(open_app_readers(dsn, for_scripts))
     locks = await stack.enter_async_context(open_pool(dsn, 1))
     # A claim that a crash undoes was never needed (see `projections.outbox.claims`), so claims need not wait for the disk.
     background = PgReader(await stack.enter_async_context(open_pool(dsn, _BACKGROUND_POOL, synchronous_commit="off")))
@@ -130,9 +135,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs)
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, subscriber_keys=subscriber_keys(reader))
     executor = Executor(
-        appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
+        appender, app_readers, log.recall, ReadCheck(app_readers, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
     records = Records(background, clock)
     vault = PgVault(pool)
@@ -166,6 +171,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         pool=pool,
         locks=locks,
         reader=reader,
+        app_readers=app_readers,
         log=log,
         appender=appender,
         sandbox=sandbox,
