@@ -1,7 +1,7 @@
 """What it costs a script's read to be shown one app's rows alone, against the same statement without that wall.
 
-`owner` reads the tables through asyncpg's pool, as administration does. `views` reads as scripts do, always for one app; `views, 12 apps` for twelve in turn, so that most
-reads have to show a connection another app first. `policy` is what is not done: row-level security on the tables, always for one app.
+`owner` reads the tables through asyncpg's pool, as administration does. `views` reads as scripts do, always for one app; `views, 12 apps` for twelve of
+them in turn, so that most reads have to show a connection another app first. `policy` is what is not done: row-level security on the tables, for one app.
 All on five connections; `CPU ms` is of both sides, this process and PostgreSQL's. Numbers are those of one read.
 """
 

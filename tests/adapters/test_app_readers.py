@@ -11,6 +11,7 @@ import anyio.lowlevel
 import asyncpg
 import pytest
 
+from adapters.postgres import app_readers
 from adapters.postgres.app_readers import AppReaders, open_app_readers
 from adapters.postgres.projecting.app_views import ROLE, SCHEMA, shown_tables
 from domain.errors import Unavailable
@@ -34,7 +35,10 @@ _VALUES: Final = {
     "text": "gen_random_uuid()::text",
     "bigint": "1",
     "integer": "1",
+    "smallint": "1",
+    "numeric": "1",
     "double precision": "1",
+    "interval": "'1 s'",
     "boolean": "true",
     "jsonb": "'{}'",
     "bytea": "''",
@@ -182,6 +186,14 @@ async def test_lost_connections_are_replaced(connection: asyncpg.Connection, rea
             await anyio.lowlevel.checkpoint()
             await connection.execute("SELECT pg_terminate_backend($1)", pid)
         assert len(await readers(MINE).fetch("SELECT FROM kv_entries")) == 1
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_trusted(readers: AppReaders, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = "SELECT pg_backend_pid() AS pid"
+    before = await readers(MINE).fetch(asked)
+    assert await readers(MINE).fetch(asked) == before
+    monkeypatch.setattr(app_readers, "_STALE_S", 0.0)
+    assert await readers(MINE).fetch(asked) != before
 
 
 async def test_a_rebuild_under_reads_keeps_the_wall(connection: asyncpg.Connection, dsn: str, readers: AppReaders) -> None:
