@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain import apps, cron, dead_letters, docs, executions, files, kv, names, pubsub, retention, routes, schedule, scripts, secrets, topics, triggers, users
+from domain import (
+    access,
+    api_keys,
+    apps,
+    cron,
+    dead_letters,
+    docs,
+    executions,
+    files,
+    kv,
+    members,
+    names,
+    pubsub,
+    retention,
+    routes,
+    schedule,
+    scripts,
+    secrets,
+    topics,
+    triggers,
+    users,
+)
 from domain.aggregates import Aggregate, TriggerSubject
 from domain.events import Event, EventRegistry
 from domain.judge import Rules
@@ -19,6 +40,9 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *names.AGGREGATES,
     *apps.AGGREGATES,
     *users.AGGREGATES,
+    members.AGGREGATE,
+    api_keys.AGGREGATE,
+    *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,
     *triggers.AGGREGATES,

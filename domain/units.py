@@ -18,6 +18,8 @@ from domain.events import Event, Metadata
 
 MAX_UNIT_EVENTS: Final = 1000
 MAX_UNIT_BYTES: Final = 4 * 1024 * 1024
+MAX_UNIT_READS: Final = 50_000
+"""How many streams a run may read: what it has read is held, and looked up again when it is committed."""
 
 ANY: Final = -1
 """Expectation: the stream may be at any version."""

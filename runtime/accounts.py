@@ -1,7 +1,7 @@
 """Who may log in, logins and sessions.
 
 A session's token is 32 random bytes; its SHA-256 is what is stored and looked up. A session lives for `ttl_s` after its last use, and ends at once when its
-user is deleted or deactivated, because each look-up joins the users.
+user is deleted, deactivated or gets another password, because each look-up joins the users and their session epochs.
 """
 
 from __future__ import annotations
@@ -11,35 +11,33 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import msgspec
 import structlog
 from uuid_utils.compat import uuid7
 
-from adapters.postgres.vault import Attempt, Login, PgVault, User
-from domain.authz import Principal
+from adapters.postgres.vault import PgVault, User
 from domain.clock import Clock
-from domain.errors import AlreadyExists, Throttled, Unauthenticated
+from domain.errors import AlreadyExists, Unauthenticated
 from domain.events import Metadata
 from domain.ids import NIL_APP
-from domain.names import claim_name, move_guard
-from domain.ports import Appender
-from domain.units import ABSENT, Change, Record, Unit
-from domain.users import UserCreated, check_password, check_username, user_stream
-from runtime.passwords import Passwords
+from domain.ports import Appender, Reader
+from domain.units import Unit
+from domain.user_decisions import Standing, decide_creation
+from domain.users import UserState, check_password, check_username
+from projections.control.user_reads import read_user
+from runtime.access_log import MAX_USER_AGENT_CHARS, AccessLog
+from runtime.admin.writing import retried
+from runtime.credentials import FAILURE_WINDOW_S, Credentials
+from runtime.identity import Identity
 from runtime.settings import Admin
 from runtime.settings import Session as SessionSettings
 
-MAX_FAILURES: Final = 5
-FAILURE_WINDOW_S: Final = 60.0
-OWNERS_GUARD: Final = "owners"
-
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _NOTE_USE_AFTER_S: Final = 60.0
-_MAX_USER_AGENT_CHARS: Final = 256
+_STRAY_AFTER_S: Final = 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -63,25 +61,19 @@ class LoggedIn(msgspec.Struct, frozen=True, kw_only=True):
     user: User
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a token belongs to. `extended`: this use has moved `expires_at` on."""
-
-    principal: Principal
-    user: User
-    session_id: UUID
-    expires_at: datetime
-    extended: bool
-
-
 class Accounts:
     """Logins and sessions over the vault."""
 
-    def __init__(self, vault: PgVault, log: Appender, settings: SessionSettings, clock: Clock) -> None:
+    def __init__(  # what it stands on
+        self, vault: PgVault, reader: Reader, credentials: Credentials, access: AccessLog, log: Appender, settings: SessionSettings, clock: Clock
+    ) -> None:
         self._vault = vault
+        self._reader = reader
+        self._credentials = credentials
+        self._access = access
         self._log = log
         self._settings = settings
         self._clock = clock
-        self._passwords = Passwords()
         self._note_use_after_s = min(_NOTE_USE_AFTER_S, settings.ttl_s / 4)
 
     async def bootstrap(self, admin: Admin, announce: Callable[[FirstOwner], None]) -> FirstOwner | None:
@@ -97,24 +89,14 @@ class Accounts:
             check_username(admin.username, "PICLOUD_ADMIN_USERNAME")
             password = check_password(admin.password.value, "PICLOUD_ADMIN_PASSWORD") if admin.password else secrets.token_urlsafe(18)
             owner = FirstOwner(uuid7(), admin.username, None if admin.password else password)
-            await bootstrap.put_password(owner.user_id, await self._passwords.hash(password))
+            await bootstrap.put_password(owner.user_id, await self._credentials.hash(password))
             announce(owner)
             return await self._append_owner(owner)
 
-    async def log_in(self, username: str, password: str, *, address: str, user_agent: str) -> LoggedIn:
+    async def log_in(self, username: str, password: str, *, address: str, user_agent: str, request_id: str | None = None) -> LoggedIn:
         """Begin a session. Raises Unauthenticated, or Throttled after five failures of this user and address within a minute, or Overloaded."""
-        username_key, network = username.casefold(), _network(address)
-        async with self._passwords.turn(), self._vault.attempt(username_key, network) as attempt:
-            verdict = await self._judge(attempt, password)
-        if isinstance(verdict, float):
-            log.warning("login_throttled", address=address)
-            raise Throttled("too many failed logins; try again later", code="too_many_logins", retry_after_s=verdict)
-        if verdict is None:
-            log.warning("login_failed", address=address)
-            raise Unauthenticated("wrong username or password", code="wrong_credentials")
-        if self._passwords.is_outdated(verdict.password_hash):
-            await self._vault.replace_password(verdict.user.id, verdict.password_hash, await self._passwords.hash(password))
-        return await self._begin(verdict.user, address, user_agent)
+        login = await self._credentials.prove(username, password, address)
+        return await self._begin(login.user, address, user_agent, credential_id=login.credential_id, request_id=request_id)
 
     async def authenticate(self, token: str) -> Identity | None:
         """Whose token this is, by one query; None when it is nobody's (any more). Notes the use, at most once a minute."""
@@ -131,75 +113,63 @@ class Accounts:
                 return None
             expires_at = moved
         return Identity(
-            principal=_principal(session.user),
+            principal=session.principal,
             user=session.user,
             session_id=session.id,
+            session_epoch=session.epoch,
             expires_at=expires_at,
             extended=session.unseen,
         )
 
-    async def log_out(self, token: str) -> None:
+    async def log_out(self, token: str, request_id: str | None = None) -> None:
         """End a token's session. Idempotent."""
-        await self._vault.delete_session(_digest(token))
+        ended = await self._vault.delete_session(_digest(token))
+        if ended is not None:
+            session_id, user_id = ended
+            await self._access.logged_out(user_id, session_id, request_id)
 
     async def sweep(self) -> None:
-        """Remove expired sessions and old failures: for a periodic job."""
-        await self._vault.sweep(FAILURE_WINDOW_S)
+        """Remove ended sessions, old failures and hashes of no password: for a periodic job."""
+        await self._vault.sweep(FAILURE_WINDOW_S, _STRAY_AFTER_S)
 
     async def _append_owner(self, owner: FirstOwner) -> FirstOwner | None:
-        role: Literal["owner"] = "owner"
-        created = UserCreated(user_id=owner.user_id, username=owner.username, instance_role=role)
-        unit_id = uuid7()
-        unit = Unit(
-            app_id=NIL_APP,
-            metadata=Metadata(unit_id=unit_id, correlation_id=unit_id),
-            now=self._clock(),
-            changes=(
-                move_guard(OWNERS_GUARD, 0),
-                claim_name("user", owner.username, owner.user_id),
-                Change(Record(name=user_stream(owner.user_id), event=created), ABSENT),
-            ),
+        user = UserState(
+            id=owner.user_id,
+            username=owner.username,
+            email=None,
+            instance_role="owner",
+            active=True,
+            credential_id=owner.user_id,
+            session_epoch=0,
         )
+        decided = decide_creation(Standing(actor=None, target=None, guard=0, other_owners=0), user)
+        unit_id = uuid7()
+        metadata = Metadata(unit_id=unit_id, correlation_id=unit_id)
         try:
-            await self._log.append(unit)
+            await self._log.append(Unit(app_id=NIL_APP, metadata=metadata, now=self._clock(), changes=decided.changes))
         except AlreadyExists:
             return None
         log.info("first_owner_created", user_id=str(owner.user_id), username=owner.username)
         return owner
 
-    async def _judge(self, attempt: Attempt, password: str) -> Login | float | None:
-        """The login; or how many seconds to wait; or None for wrong credentials."""
-        wait_s = await attempt.throttled_s(FAILURE_WINDOW_S, MAX_FAILURES)
-        if wait_s is not None:
-            return wait_s
-        login = await attempt.find_login()
-        if await self._passwords.verify(login.password_hash if login else None, password) and login is not None:
-            await attempt.succeeded()
-            return login
-        await attempt.failed()
-        return None
+    async def _begin(self, user: User, address: str, user_agent: str, *, credential_id: UUID | None = None, request_id: str | None = None) -> LoggedIn:
+        """A session of a user who has proven who he is, by this credential. Raises Unauthenticated when he may no longer log in, or not by that.
 
-    async def _begin(self, user: User, address: str, user_agent: str) -> LoggedIn:
-        token = secrets.token_urlsafe(32)
-        agent = user_agent[:_MAX_USER_AGENT_CHARS]
-        expires_at = await self._vault.create_session(_digest(token), uuid7(), user.id, self._settings.ttl_s, address, agent)
+        The log comes first and refuses a login of whom it has changed since; the session bears the epoch that he had, so that it is none in another one.
+        """
+        session_id, token, agent = uuid7(), secrets.token_urlsafe(32), user_agent[:MAX_USER_AGENT_CHARS]
+
+        async def attempt() -> int:
+            found = await read_user(self._reader, user.id)
+            if found is None or not found.state.active or credential_id not in {None, found.state.credential_id}:
+                raise Unauthenticated("wrong username or password", code="wrong_credentials")
+            await self._access.logged_in(user.id, found.version, session_id, address, agent, request_id)
+            return found.state.session_epoch
+
+        epoch = await retried(attempt)
+        expires_at = await self._vault.create_session(_digest(token), session_id, user.id, epoch, self._settings.ttl_s, address, agent)
         return LoggedIn(token=token, expires_at=expires_at, user=user)
-
-
-def _principal(user: User) -> Principal:
-    return Principal(kind="user", id=user.id, name=user.username, instance_role=user.instance_role)
 
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-
-def _network(address: str) -> str:
-    """What failures are counted by: an IPv4 address, the /64 of an IPv6 one (its holder has all of it), else the text as it is."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return f"{IPv6Address(int(found) >> 64 << 64)}/64"
-    return str(getattr(found, "ipv4_mapped", None) or found)

@@ -36,7 +36,7 @@ from runtime.redaction import Revealed
 from runtime.results import contention, failed, refused, storable
 from runtime.seat import Seat
 from runtime.seeds import Seeds
-from runtime.services import Access, Resources
+from runtime.services import OVERREAD, Access, Resources
 from runtime.shares import Shares
 from runtime.staging import Staging
 
@@ -290,6 +290,8 @@ class _Execution:
             result = storable(await executor.sandbox.run(job, host))
         finally:
             self._seat.leave()
+        if access.overread:  # whether or not the script has caught it
+            result = failed(result, ScriptError(type="BudgetExceeded", message=OVERREAD))
         if result.ending != "returned":
             return _Run(result, (), access, host)
         try:

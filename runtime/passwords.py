@@ -20,8 +20,8 @@ MAX_WAITING: Final = 64
 class Passwords:
     """Hashes and verifies. A hash takes 64 MiB and some 50 ms of a core (RFC 9106, second recommended option), so only a few are computed at one time."""
 
-    def __init__(self) -> None:
-        self._hasher = PasswordHasher()
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
         self._turns = anyio.Semaphore(MAX_AT_ONCE)
         self._dummy = _unmatchable(self._hasher)
 

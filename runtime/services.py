@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -20,12 +20,14 @@ from domain.events import Event
 from domain.outbound import Outbound
 from domain.ports import Reader
 from domain.secrets import SecretReader
-from domain.units import Change, Effect, Read, Stream
+from domain.units import MAX_UNIT_READS, Change, Effect, Read, Stream
 from projections.control.views import ScriptView
 from runtime.blobs import Blobs
 from runtime.outside import Outside
 from runtime.redaction import Revealed
 from runtime.staging import Staging
+
+OVERREAD: Final = f"an execution may read at most {MAX_UNIT_READS} entries, documents and files"
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     `principal` None: an anonymous public caller, for whom the script is the gate. `about_to_read` is told each stream before it is read, and may end the run.
     `prepared` has effects by stream that calls have made ready, for which the run need only ask.
     `remembered` gives a stream's state of a moment ago; `recalled` says that it was used, so that the read set must be checked even if nothing is written.
+    `overread`: the run wanted to read more than `MAX_UNIT_READS` streams.
     `files` holds the run's file bytes; None where nothing runs.
     """
 
@@ -63,6 +66,7 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
     about_to_read: Callable[[str], None] | None = None
     remembered: Callable[[str], Stream | None] | None = None
     recalled: bool = False
+    overread: bool = False
     files: Staging | None = None
 
     def require(self, service: str, capability: Capability) -> None:
@@ -86,7 +90,13 @@ class Access(msgspec.Struct, kw_only=True, eq=False):
         return known
 
     def note(self, stream: str, version: int) -> None:
-        """Add to the read set; of several reads of one stream the first must still hold."""
+        """Add to the read set; of several reads of one stream the first must still hold.
+
+        Raises RuntimeError when it is full; the run cannot succeed any more then.
+        """
+        if len(self.reads) >= MAX_UNIT_READS and stream not in self.reads:
+            self.overread = True
+            raise RuntimeError(OVERREAD)
         self.reads.setdefault(stream, version)
 
     def read_set(self) -> tuple[Read, ...]:

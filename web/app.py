@@ -12,6 +12,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from runtime.version import read_version
 from web import system
+from web.admin.refusals import note_refusal
 from web.admin.registry import admin_router
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.core import Core
@@ -38,7 +39,9 @@ def build_app(core: Core, data_plane: App) -> Front:
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    status, headers, body = problem(translate(error, request_id_of(request.scope)))
+    refusal = translate(error, request_id_of(request.scope))
+    note_refusal(request, refusal)
+    status, headers, body = problem(refusal)
     named = {name.decode(): value.decode("latin-1") for name, value in headers}
     return Response(body, status_code=status, headers=named, media_type=named.pop("content-type"))
 

@@ -9,8 +9,12 @@ from adapters.postgres.log import PgLog
 from domain.clock import Clock
 from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
+from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
+from runtime.api_keys import ApiKeys
+from runtime.authentication import Authentication
 from runtime.blobs import Blobs
+from runtime.credentials import Credentials
 from runtime.directory import Directory
 from runtime.metrics import Metrics
 from runtime.secrets import Secrets
@@ -37,7 +41,15 @@ class Core(Protocol):
     @property
     def blobs(self) -> Blobs: ...
     @property
+    def access(self) -> AccessLog: ...
+    @property
+    def credentials(self) -> Credentials: ...
+    @property
     def accounts(self) -> Accounts: ...
+    @property
+    def authentication(self) -> Authentication: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
     @property
     def directory(self) -> Directory: ...
     @property

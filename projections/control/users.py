@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from domain.events import Event, Recorded
 from domain.statements import load_sql
-from domain.users import UserCreated, UserDeleted
+from domain.users import UserChanged, UserCreated, UserDeleted, UserSaved, state_of
 from projections.base import Stages
 from projections.rows import Life, changed, lives
 
@@ -15,14 +15,14 @@ _SQL: Final = load_sql("projections.control", "users.sql")
 
 
 class Users:
-    """Table `users`; `username_key` is the casefolded name that is unique."""
+    """Table `users`; `username_key` is the casefolded name that is unique, `version` that of the user's stream."""
 
     name = "users"
-    version = 1
+    version = 2
     schema = _SQL["schema"]
     tables: tuple[str, ...] = ("users",)
     volatile_columns: tuple[str, ...] = ()
-    handles: frozenset[type[Event]] = frozenset({UserCreated, UserDeleted})
+    handles: frozenset[type[Event]] = frozenset({UserCreated, UserChanged, UserDeleted})
 
     def apply(self, events: Sequence[Recorded]) -> Stages:
         """The last event of each user."""
@@ -31,14 +31,19 @@ class Users:
 
 def _row(life: Life) -> dict[str, Any]:
     match life.last.event:
-        case UserCreated() as user:
+        case UserSaved() as event:
+            user = state_of(event)
+            assert user is not None
             return {
-                "user_id": user.user_id,
+                "user_id": user.id,
                 "username": user.username,
                 "username_key": user.username.casefold(),
                 "email": user.email,
                 "instance_role": user.instance_role,
                 "active": user.active,
+                "credential_id": user.credential_id,
+                "session_epoch": user.session_epoch,
+                "version": life.last.version,
                 "created_at": life.created_at,
             }
         case UserDeleted(user_id=user_id):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -45,9 +45,9 @@ class StandingSchedule(msgspec.Struct, frozen=True, kw_only=True):
     last_skip_reason: TickSkipReason | None
 
 
-async def due_schedules(reader: Reader, now: datetime, limit: int) -> tuple[list[DueSchedule], datetime | None]:
-    """Up to `limit` schedules that are due, longest due first, and when the first of the others is, if any."""
-    rows = await reader.fetch(_SQL["due"], now, limit)
+async def due_schedules(reader: Reader, now: datetime, limit: int, busy: Collection[UUID] = ()) -> tuple[list[DueSchedule], datetime | None]:
+    """Up to `limit` schedules that are due, longest due first, without those of `busy` apps; and when the first that is not due will be, if any."""
+    rows = await reader.fetch(_SQL["due"], now, limit, list(busy))
     due = [DueSchedule(**{name: row[name] for name in DueSchedule.__struct_fields__}) for row in rows if row["trigger_id"] is not None]
     return due, rows[0]["following_at"]
 

@@ -4,7 +4,7 @@ WITH due AS (
     SELECT s.app_id, s.trigger_id, s.trigger_version, s.tick_version, s.script_id, s.schedule, s.timezone, s.overlap, s.next_due_at,
         EXISTS (SELECT FROM outbox o WHERE o.app_id = s.app_id AND o.trigger_id = s.trigger_id AND o.source = 'cron') AS is_busy
     FROM schedules s JOIN log_head h ON h.app_id = s.app_id
-    WHERE s.next_due_at <= $1 AND NOT h.closed
+    WHERE s.next_due_at <= $1 AND NOT h.closed AND s.app_id <> ALL ($3::uuid[])
     ORDER BY s.next_due_at
     LIMIT $2
 )

@@ -7,6 +7,7 @@ its stream.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from uuid_utils.compat import uuid7
 
 from domain.clock import Clock
@@ -32,6 +34,7 @@ AT_ONCE: Final = 500
 _TOGETHER: Final = 50
 _LOOK_AGAIN_S: Final = 30.0
 _PAUSE_S: Final = 0.2
+_PATIENCE_S: Final = 0.5
 _FOREIGN_S: Final = 0.25
 """Commits of other processes are looked at together: they may have changed a trigger."""
 
@@ -51,6 +54,8 @@ class CronScheduler:
         self._clock = clock
         self._wake = anyio.Event()
         self._moved = anyio.Event()
+        self._busy: Counter[UUID] = Counter()
+        """Apps whose ticks are being appended."""
 
     def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
         """A commit of this process: look at once when it has moved schedules."""
@@ -74,7 +79,7 @@ class CronScheduler:
             while True:
                 self._wake = anyio.Event()
                 try:
-                    idle_s = await self._round()
+                    idle_s = await self._round(tasks)
                 except Throttled as error:
                     log.warning("cron_round_failed", error=error.detail)
                     idle_s = _PAUSE_S
@@ -91,37 +96,69 @@ class CronScheduler:
             self._wake.set()
             await anyio.sleep(_FOREIGN_S)
 
-    async def _round(self) -> float:
+    async def _round(self, tasks: TaskGroup) -> float:
         """Tick what is due; returns in how many seconds to look again."""
-        due, following_at = await due_schedules(self._reader, self._clock(), 1)
+        due, following_at = await due_schedules(self._reader, self._clock(), 1, self._busy)
         if due:
             ticked = 0
 
             async def tick() -> None:
                 nonlocal ticked
-                ticked = await self._tick_all()
+                ticked = await self._tick_all(tasks)
 
             # Nothing ticked: another process is at it, or was faster, or what is due is refused.
             return 0.0 if await self._alone("cron", tick) and ticked else _PAUSE_S
         return _LOOK_AGAIN_S if following_at is None else max((following_at - self._clock()).total_seconds(), 0.0)
 
-    async def _tick_all(self) -> int:
+    async def _tick_all(self, tasks: TaskGroup) -> int:
         """Tick batch after batch until nothing is due; returns how many there were."""
         ticked = 0
         while True:
             now = self._clock()
-            due, _ = await due_schedules(self._reader, now, AT_ONCE)
+            due, _ = await due_schedules(self._reader, now, AT_ONCE, self._busy)
             before = ticked
-
-            async def append(together: list[DueSchedule]) -> None:
-                nonlocal ticked
-                ticked += await self._append(together, now)  # noqa: B023  # awaited within the round
-
-            async with anyio.create_task_group() as tasks:
-                for together in _by_app(due):
-                    tasks.start_soon(append, together)
+            ticked += await self._tick(tasks, _by_app(due), now)
             if len(due) < AT_ONCE or ticked == before:
                 return ticked
+
+    async def _tick(self, tasks: TaskGroup, groups: Sequence[list[DueSchedule]], now: datetime) -> int:
+        """Append the ticks of each app beside those of the others; returns how many there were.
+
+        An app that takes longer than `_PATIENCE_S` (somebody holds its head) is waited for by nobody else: it stays busy until it is done.
+        """
+        ticked, left = 0, len(groups)
+        all_done = anyio.Event()
+
+        async def append(together: list[DueSchedule]) -> None:
+            nonlocal ticked, left
+            ticked += await self._append_logged(together, now)
+            left -= 1
+            if not left:
+                all_done.set()
+                self._wake.set()
+
+        for together in groups:
+            self._busy[together[0].app_id] += 1
+            tasks.start_soon(append, together)
+        if groups:
+            with anyio.move_on_after(_PATIENCE_S):
+                await all_done.wait()
+        return ticked
+
+    async def _append_logged(self, together: list[DueSchedule], now: datetime) -> int:
+        """As `_append`; what nobody foresaw is logged, and those schedules stay due."""
+        app_id = together[0].app_id
+        try:
+            return await self._append(together, now)
+        except Throttled as error:
+            log.warning("ticks_failed", app_id=str(app_id), error=error.detail)
+        except Exception:
+            log.exception("ticks_failed", app_id=str(app_id))
+        finally:
+            self._busy[app_id] -= 1
+            if not self._busy[app_id]:
+                del self._busy[app_id]
+        return 0
 
     async def _append(self, together: list[DueSchedule], now: datetime) -> int:
         """Ticks of one app in one unit, or, when one of its schedules does not stand any more as it was read, each in its own. Returns how many there were."""

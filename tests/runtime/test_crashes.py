@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import msgspec
 import pytest
 from anyio import to_thread
 
+from domain.cron import Ticked
 from domain.executions import ExecutionDeadLettered, ExecutionFailed, ExecutionSucceeded
 from domain.kv import SetKey
 from domain.retry import RetryPolicy
+from domain.triggers import TriggerSaved, trigger_stream
 from runtime.platform import Platform
 from runtime.settings import Process, Settings
+from tests.runtime.test_cron import EVERY_SECOND, at_least, cron_trigger, soon
 from tests.runtime.worker import kill, start
 from tests.runtime.world import App, eventually, new_app, running, values
 
@@ -111,6 +115,33 @@ async def test_processes_killed_again_and_again_lose_and_double_nothing(dsn: str
     assert await app.events(ExecutionDeadLettered) == []
     assert await app.kv("count") == {"runs": 300}
     assert set(await app.kv("done")) == set(keys)
+
+
+async def test_schedulers_killed_again_and_again_tick_once_for_each_time(dsn: str) -> None:
+    """Nobody else ticks here: each process is killed as soon as it has ticked, with that tick's run and the next tick under way."""
+    async with running(dsn, Settings(process=Process(roles=("web",), tail_poll_ms=50))) as platform:
+        app = await new_app(platform)
+        script_id = await app.script("def handler(ctx):\n    kv.collection('ran').increment(ctx.event.cron.scheduled_at)\n")
+        trigger = msgspec.structs.replace(cron_trigger(script_id, EVERY_SECOND, overlap="queue"), retry=PATIENT)
+        await app.put((trigger_stream(trigger.id), TriggerSaved(trigger=trigger, next_due_at=soon())))
+        for ticks in (1, 2, 3):
+            process = await to_thread.run_sync(start, dsn, "reactor,scheduler")
+            await at_least(app, Ticked, ticks)
+            kill(process)
+        last = await to_thread.run_sync(start, dsn, "reactor,scheduler")
+        try:
+            first = [_text(tick.scheduled_at) for tick in (await at_least(app, Ticked, 4))[:4]]
+            ran = await eventually(lambda: app.kv("ran"), lambda ran: set(first) <= set(ran))
+        finally:
+            kill(last)
+        times = values(await app.events(Ticked), "scheduled_at")
+        assert times == sorted(set(times))
+        assert set(ran) <= set(map(_text, times))
+        assert set(ran.values()) == {1}
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
 
 
 async def test_a_zombie_cannot_commit(dsn: str, watcher: Platform) -> None:

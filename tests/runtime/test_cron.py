@@ -201,3 +201,20 @@ async def test_one_schedule_that_does_not_stand_any_more_keeps_no_other_from_tic
     await eventually(lambda: app.events(Ticked), lambda found: len(found) == 2)
     assert values(await app.events(Ticked), "trigger_id") == [first.id, second.id]
     await stop(app, first)
+
+
+async def test_an_app_whose_head_is_held_delays_nobody_elses_ticks(app: App) -> None:
+    """The head is held until the other app has ticked, twice; then the first one ticks too."""
+    other, pool = await new_app(app.platform), app.platform.pool
+    scripts = await app.script(OK), await other.script(OK)
+    later = soon() + timedelta(hours=1)
+    held, free = await schedule(app, scripts[0], later, "0 0 0 1 1 *"), await schedule(other, scripts[1], later, "0 0 0 1 1 *")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM log_head WHERE app_id = $1 FOR UPDATE", app.id)
+        await pool.execute("UPDATE schedules SET next_due_at = $2 WHERE app_id = ANY ($1)", [app.id, other.id], soon() - timedelta(hours=1))
+        app.platform.cron.wake()
+        assert values(await other.expect(Ticked, within_s=5), "trigger_id") == [free.id]
+        again = await schedule(other, scripts[1], soon() - timedelta(seconds=5), "0 0 0 1 1 *")
+        assert values(await other.expect(Ticked, 2, within_s=5), "trigger_id") == [free.id, again.id]
+        assert await app.events(Ticked) == []
+    assert values(await app.expect(Ticked), "trigger_id") == [held.id]

@@ -11,6 +11,7 @@ import pytest
 
 from domain.authz import Principal
 from domain.kv import KvSet, SetKey
+from runtime import services
 from runtime.platform import Platform
 from tests.runtime.world import App, new_app, reply, running, values
 
@@ -59,6 +60,27 @@ async def test_whatever_does_not_return_leaves_nothing_behind(app: App, end: str
     assert outcome.events == ()
     assert await app.kv("c") == {}
     assert await app.events(KvSet) == []
+
+
+async def test_a_run_that_reads_without_end_is_ended(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has read is held by this process, not by the sandbox, whose memory is bounded; it does not help the script to go on."""
+    monkeypatch.setattr(services, "MAX_UNIT_READS", 100)
+    script = await app.script("""
+def handler(ctx):
+    c = kv.collection("c")
+    refused = 0
+    for n in range(200):
+        try:
+            c.get(str(n))
+        except RuntimeError:
+            refused += 1
+    c.set("refused", refused)
+""")
+    outcome = await app.run(script)
+    assert outcome.ending == "budget"
+    assert outcome.result.error is not None
+    assert outcome.result.error.message == services.OVERREAD
+    assert await app.kv("c") == {}
 
 
 @pytest.mark.parametrize("keys", [1, 3])

@@ -14,8 +14,8 @@ from domain.users import MAX_PASSWORD_CHARS
 from web.admin.call import Call
 from web.admin.needs import CREDENTIAL, NO_CREDENTIAL
 from web.core import Core
-from web.requests import address_of
-from web.security import credential_of, header, set_cookie
+from web.requests import address_of, request_id_of
+from web.security import credential_of, header, refuse_foreign_page, set_cookie
 
 _MAX_LOGIN_BYTES: Final = 16 * 1024
 _MAX_USERNAME_CHARS: Final = 64
@@ -40,18 +40,23 @@ class LoginAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose session this is, and until when if it is not used."""
+    """Whose session or API key this is, and until when: a session if it is not used, a key at all; None for a key without end."""
 
     user: User
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 @post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES, opt=NO_CREDENTIAL)
 async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Response[LoginAnswer]:
-    """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute."""
+    """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute.
+
+    403 from another site's page, which would have its visitor act in a session that is not theirs.
+    """
     core: Core = request.app.state.core
+    refuse_foreign_page(request.scope, core.settings)
     user_agent = header(request.scope, b"user-agent") or ""
-    session = await core.accounts.log_in(data.username, data.password, address=address_of(request.scope), user_agent=user_agent)
+    request_id = request_id_of(request.scope)
+    session = await core.accounts.log_in(data.username, data.password, address=address_of(request.scope), user_agent=user_agent, request_id=request_id)
     answer = LoginAnswer(token=session.token, expires_at=session.expires_at, user=session.user)
     return Response(answer, headers={"set-cookie": set_cookie(core.settings, session.token), "cache-control": "no-store"})
 
@@ -59,9 +64,10 @@ async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) 
 @post("/auth/logout", status_code=204, opt=CREDENTIAL)
 async def log_out(call: Call, request: Request[Any, Any, Any]) -> Response[None]:
     """End the session that this request was made in."""
+    call.session()
     credential = credential_of(request.scope)
     assert credential is not None
-    await call.core.accounts.log_out(credential.token)
+    await call.core.accounts.log_out(credential.token, call.acting.request_id)
     return Response(None, status_code=204, headers={"set-cookie": set_cookie(call.core.settings, "")})
 
 

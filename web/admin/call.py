@@ -14,14 +14,15 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 
 from domain.authz import Capability, Principal, authorize
-from domain.errors import NotFound, Unauthenticated
+from domain.errors import Forbidden, NotFound, Unauthenticated
 from domain.ids import NIL_APP, parse_uuid
+from domain.principals import authority
 from domain.statements import load_sql
-from runtime.accounts import Identity
 from runtime.admin.writing import Acting
+from runtime.identity import Identity
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
-from web.requests import request_id_of
+from web.requests import address_of, request_id_of
 from web.security import identity_of, refuse_forgery, renew_cookie
 
 _SQL: Final = load_sql("web.admin", "call.sql")
@@ -35,10 +36,18 @@ class AppRow(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
 
 
+class Denied(msgspec.Struct, frozen=True):
+    """What a caller lacked in an app, seen or not."""
+
+    capability: Capability
+    app_id: UUID
+
+
 class AdminCall:
-    """One authenticated request. `principal` was checked in the database for it; `acting` is who its changes are made by.
+    """One authenticated request. `principal` was checked in the database for it.
 
     `needs` are the capabilities that its route declares. Those of the instance were asked for before the handler; those in an app are by `app` and `require`.
+    `denied` is what he lacked in an app, once he was refused for it, whatever he is told.
     """
 
     def __init__(self, core: Core, identity: Identity, request_id: str, needs: Sequence[Capability]) -> None:
@@ -46,12 +55,30 @@ class AdminCall:
         self.needs = needs
         self.identity = identity
         self.principal: Principal = identity.principal
-        self.acting = Acting(identity.principal.actor, request_id)
+        self._request_id = request_id
+        self._apps: list[UUID] = []
+        self.denied: Denied | None = None
+
+    @property
+    def acting(self) -> Acting:
+        """Who changes are made by, and by what right: that of the instance, and that in each app in which something was asked for."""
+        return Acting(self.principal.actor, self._request_id, authority(self.principal, *self._apps))
+
+    def session(self) -> UUID:
+        """The session that this request is made in. Raises Forbidden for who comes with an API key: what is about sessions is for who has logged in."""
+        if self.identity.session_id is None:
+            raise Forbidden("an API key is no session: log in with name and password", code="session_required")
+        return self.identity.session_id
 
     def require(self, app_id: UUID, *instead: Capability) -> None:
         """Return when the principal has all declared capabilities in an app (or those given instead). Raises NotFound for what he may not see, Forbidden."""
         for capability in instead or self.needs:
-            authorize(self.principal, capability, app_id)
+            try:
+                authorize(self.principal, capability, app_id)
+            except (NotFound, Forbidden):
+                self.denied = Denied(capability, app_id)
+                raise
+        self._apps.append(app_id)
 
     async def app(self, reference: str, *instead: Capability) -> AppRow:
         """The app of an id or slug, if the principal has what is needed there. A missing app and one that he may not see are the same NotFound."""
@@ -87,11 +114,13 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if wanted is None:
         return
     core: Core = connection.app.state.core
-    identity = await identity_of(core.accounts, connection.scope)
+    identity = await identity_of(core.authentication, connection.scope)
     if identity is None:
         raise Unauthenticated
-    refuse_forgery(connection.scope, core.settings)
     connection.state.identity = identity
+    if identity.principal.kind == "key" and identity.principal.id is not None:
+        core.access.key_used(identity.principal.id, identity.user.id, address_of(connection.scope))
+    refuse_forgery(connection.scope, core.settings)
     if identity.extended:
         renew_cookie(connection.scope, core.settings)
     if of_instance(wanted):
@@ -101,4 +130,6 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
 
 async def provide_call(request: Request[Any, Any, Any]) -> AdminCall:
     """The dependency behind `Call`."""
-    return AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope), needs_of(request.route_handler) or ())
+    call = AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope), needs_of(request.route_handler) or ())
+    request.state.call = call
+    return call

@@ -31,6 +31,11 @@ def needs_of(handler: BaseRouteHandler) -> Sequence[Capability] | None:
     return declared
 
 
+def declares(handler: BaseRouteHandler) -> bool:
+    """Whether a handler is a route of the control plane that is not for anybody."""
+    return handler.opt.get(_OPT) is not None
+
+
 def of_instance(capabilities: Sequence[Capability]) -> bool:
     """Whether these are decided without an app."""
     return any(RULES[capability].of_instance for capability in capabilities)
