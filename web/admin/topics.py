@@ -95,6 +95,7 @@ async def publish_message(call: Call, app: Segment, name: Segment, data: JSONBod
     action = segment(name, "name")
     if not action.endswith(_PUBLISH):
         raise NotFound("there is no such action; there is :publish")
+    await call.admit_write(found.app_id)
     return await topics_of(call).send(found.app_id, action.removesuffix(_PUBLISH), data.message, call.acting)
 
 
