@@ -9,7 +9,7 @@ from adapters.postgres.connect import connect
 from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.mapper import StructMapper
 from adapters.postgres.migrate import migrate
-from adapters.postgres.projecting import Findings, Report, ensure_followed, ensure_projections, rebuild, verify
+from adapters.postgres.projecting import Findings, Report, ensure_app_views, ensure_followed, ensure_projections, rebuild, verify
 from adapters.postgres.projecting.port import quiet
 from domain.errors import Invalid
 from domain.registry import EVENTS
@@ -20,13 +20,14 @@ _FOLLOWED_NAMES: Final = frozenset(projection.name for projection in FOLLOWED)
 
 
 async def prepare_database(dsn: str, report: Report = quiet) -> None:
-    """Migrate, then make or rebuild the projections that are missing or older than the code. Raises DatabaseUnusable, naming what is in the way.
+    """Migrate, then make or rebuild the projections that are missing or older than the code, and what scripts see of them.
 
-    Those that are followed are only emptied, and filled while the instance serves.
+    Those that are followed are only emptied, and filled while the instance serves. Raises DatabaseUnusable, naming what is in the way.
     """
     await migrate(dsn)
     await ensure_projections(dsn, PROJECTIONS, StructMapper(EVENTS), report)
     await ensure_followed(dsn, FOLLOWED, StructMapper(EVENTS), report)
+    await ensure_app_views(dsn)
 
 
 async def require_prepared(dsn: str) -> None:

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.outbound import DeferredClient, Policy
 from adapters.postgres.api_keys import ApiKeyVault
+from adapters.postgres.app_readers import AppReaders, open_app_readers
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
@@ -69,6 +70,7 @@ from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
 from runtime.storage import Storage
+from runtime.subscribers import subscriber_keys
 from runtime.usage import Usage
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
@@ -89,6 +91,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     pool: asyncpg.Pool
     locks: asyncpg.Pool
     reader: PgReader
+    app_readers: AppReaders
     log: PgLog
     appender: Appender
     sandbox: Sandbox
@@ -137,8 +140,10 @@ async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) ->
 async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock) -> Platform:
     worker_id: UUID = uuid7()
     metrics = Metrics()
-    pool = await stack.enter_async_context(open_pool(dsn, settings.pg.pool_max))
+    for_scripts = max(settings.pg.pool_max // 2, 1)
+    pool = await stack.enter_async_context(open_pool(dsn, max(settings.pg.pool_max - for_scripts, 1)))
     reader = PgReader(pool)
+    app_readers = await stack.enter_async_context(open_app_readers(dsn, for_scripts))
     locks = await stack.enter_async_context(open_pool(dsn, 1))
     # A claim that a crash undoes was never needed (see `projections.outbox.claims`), so claims need not wait for the disk.
     background = PgReader(await stack.enter_async_context(open_pool(dsn, _BACKGROUND_POOL, synchronous_commit="off")))
@@ -155,9 +160,11 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
     usage = Usage(background, clock)
     quotas = Quotas(directory, usage, Storage(reader, log.head, clock), log, clock)
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes)
+    resources = Resources(
+        http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes, subscriber_keys=subscriber_keys(reader)
+    )
     executor = Executor(
-        appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
+        appender, app_readers, log.recall, ReadCheck(app_readers, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
     records = Records(background, clock)
     vault = PgVault(pool)
@@ -192,6 +199,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         pool=pool,
         locks=locks,
         reader=reader,
+        app_readers=app_readers,
         log=log,
         appender=appender,
         sandbox=sandbox,

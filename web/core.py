@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from adapters.postgres.app_readers import AppReaders
 from adapters.postgres.log import PgLog
 from domain.clock import Clock
 from domain.ports import Appender, Reader
@@ -37,6 +38,8 @@ class Core(Protocol):
     def appender(self) -> Appender: ...
     @property
     def reader(self) -> Reader: ...
+    @property
+    def app_readers(self) -> AppReaders: ...
     @property
     def sandbox(self) -> Sandbox: ...
     @property

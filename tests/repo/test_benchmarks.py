@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_cron, bench_dispatch, bench_docs, bench_files, bench_follow, bench_http, bench_sandbox, bench_sse, bench_triggers
+from benchmarks import bench_apps, bench_cron, bench_dispatch, bench_docs, bench_files, bench_follow, bench_http, bench_sandbox, bench_sse, bench_triggers
 from benchmarks.__main__ import NAMES
 from benchmarks.common import Table
 from benchmarks.queues import PICLOUD
@@ -34,6 +34,10 @@ async def test_dispatch(server_dsn: str) -> None:
         queues["PgQueuer (50)"] = PEERS["PgQueuer (50)"]
     size = bench_dispatch.Size(throughput=40, idle=3, drain=40)
     check(await bench_dispatch.measure(server_dsn, 1, size, queues), len(queues))
+
+
+async def test_apps(server_dsn: str) -> None:
+    check(await bench_apps.measure(server_dsn, 1, bench_apps.Size(rows=1_000, reads=24)), 24)
 
 
 async def test_docs(server_dsn: str) -> None:

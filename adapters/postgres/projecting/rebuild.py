@@ -29,6 +29,7 @@ import asyncpg
 import structlog
 
 from adapters.postgres.faults import DatabaseUnusable
+from adapters.postgres.projecting.app_views import SCHEMA, hide_tables, show_tables, shown_tables
 from adapters.postgres.projecting.checkpoints import Empty, FollowedReplay
 from adapters.postgres.projecting.port import Decoder, Progress, Projection, Report, quiet
 from adapters.postgres.projecting.replay import SQL, Reading, Replay, catch_up, delete_closed
@@ -140,17 +141,21 @@ async def _swap(connection: asyncpg.Connection, live: str, projection: Projectio
     """Lock the live tables, replay what is left, exchange the tables: all of it or none."""
     async with connection.transaction():
         old = [row["relname"] for row in await connection.fetch(SQL["tables"], live, comment_of(projection.name))]
-        await _lock(connection, [f"{live}.{table}" for table in old], attempt)
+        shown = [table for table in await shown_tables(connection, live) if table in old]
+        # To lock a view locks it and then its table: in the order in which those lock them who read through it.
+        await _lock(connection, [f"{SCHEMA}.{table}" if table in shown else f"{live}.{table}" for table in old], attempt)
         await replay.finish(await replay.heads())
         await delete_closed(connection, _SHADOW, projection.tables)
         await replay.settle()
         for table in projection.tables:
             if table in old:
                 await _carry_over(connection, live, table, projection.volatile_columns)
+        await hide_tables(connection, shown)
         for table in old:
             await connection.execute(f"DROP TABLE {live}.{table}")
         for table in projection.tables:
             await connection.execute(f"ALTER TABLE {_SHADOW}.{table} SET SCHEMA {live}")
+        await show_tables(connection, live)
         await connection.execute(SQL["save_version"], projection.name, projection.version)
 
 
