@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.errors import Forbidden, NotFound, Unauthenticated
+from domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
 
 InstanceRole = Literal["owner", "admin", "member"]
 AppRole = Literal["app_admin", "editor", "viewer"]
@@ -23,10 +23,20 @@ PrincipalKind = Literal["user", "key", "public", "system"]
 _RANK: Final[Mapping[InstanceRole | AppRole, int]] = {"owner": 3, "admin": 2, "member": 1, "app_admin": 3, "editor": 2, "viewer": 1}
 
 
+class Grounds(msgspec.Struct, frozen=True, kw_only=True):
+    """The versions of the streams that a principal's rights were read from: the user's, those of his memberships by app, and the key's (0: it is no key)."""
+
+    user_id: UUID
+    user: int
+    members: Mapping[UUID, int] = {}
+    key: int = 0
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks. A key has its owner's roles; `scopes` and `bound_app` narrow them. `scopes` is None for whoever is not a key: nothing is narrowed then.
 
-    `id` is the user's or the key's, None for `public` and `system`. `name` is for people: a user name, a key's name.
+    `id` is the user's or the key's, None for `public` and `system`. `name` is for people: a user name, a key's name. `grounds` is what the rights of a user
+    or key rest on (see `domain.principals`).
     """
 
     kind: PrincipalKind
@@ -36,6 +46,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     app_roles: Mapping[UUID, AppRole] = {}
     scopes: frozenset[Scope] | None = None
     bound_app: UUID | None = None
+    grounds: Grounds | None = None
 
     @property
     def actor(self) -> str:
@@ -152,6 +163,18 @@ def app_role(principal: Principal, app_id: UUID) -> AppRole | None:
     return principal.app_roles.get(app_id)
 
 
+def sees(principal: Principal, app_id: UUID) -> bool:
+    """Whether a principal may know of an app: whoever has a role there, unless through a key that is bound to another."""
+    return principal.bound_app in {None, app_id} and app_role(principal, app_id) is not None
+
+
+def refuse_escalation(principal: Principal, role: AppRole, app_id: UUID) -> None:
+    """Return when a principal may give this role in an app: nobody gives more than they have. Raises Invalid."""
+    own = app_role(principal, app_id)
+    if own is None or _RANK[own] < _RANK[role]:
+        raise Invalid(f"role: you are {own or 'none'} here, and nobody gives a role above their own", code="cannot_escalate", field="role")
+
+
 def decide(principal: Principal, capability: Capability, app_id: UUID | None) -> Decision:
     """Decide a capability in an app, or, with None, of the instance. Raises ValueError when the capability is of the other sort: the caller's mistake."""
     rule = RULES[capability]
@@ -160,7 +183,7 @@ def decide(principal: Principal, capability: Capability, app_id: UUID | None) ->
         raise ValueError(msg)
     if principal.kind == "system":
         return _ALLOWED
-    if principal.kind == "public" or (app_id is not None and not _sees(principal, app_id)):
+    if principal.kind == "public" or (app_id is not None and not sees(principal, app_id)):
         return _HIDDEN
     reason = _missing(principal, rule, app_id)
     return Decision(allowed=False, visible=True, reason=reason) if reason else _ALLOWED
@@ -176,10 +199,6 @@ def authorize(principal: Principal, capability: Capability, app_id: UUID | None)
     if not decision.visible:
         raise NotFound
     raise Forbidden(f"{capability}: {decision.reason}", capability=str(capability))
-
-
-def _sees(principal: Principal, app_id: UUID) -> bool:
-    return principal.bound_app in {None, app_id} and app_role(principal, app_id) is not None
 
 
 def _missing(principal: Principal, rule: Rule, app_id: UUID | None) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 from domain import (
     access,
+    api_keys,
     apps,
     cron,
     dead_letters,
@@ -13,6 +14,7 @@ from domain import (
     executions,
     files,
     kv,
+    members,
     names,
     pubsub,
     retention,
@@ -38,6 +40,8 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *names.AGGREGATES,
     *apps.AGGREGATES,
     *users.AGGREGATES,
+    members.AGGREGATE,
+    api_keys.AGGREGATE,
     *access.AGGREGATES,
     *scripts.AGGREGATES,
     *routes.AGGREGATES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from projections.base import Projection
-from projections.control import Apps, Routes, Scripts, Users
+from projections.control import ApiKeys, Apps, Members, Routes, Scripts, Users
 from projections.docs import Documents
 from projections.files import Files
 from projections.kv import KvEntries
@@ -26,6 +26,8 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Routes(),
     Apps(),
     Users(),
+    Members(),
+    ApiKeys(),
     Schedules(),
     SecretNames(),
     Topics(),

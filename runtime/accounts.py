@@ -19,7 +19,6 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.postgres.vault import PgVault, User
-from domain.authz import Principal
 from domain.clock import Clock
 from domain.errors import AlreadyExists, Unauthenticated
 from domain.events import Metadata
@@ -32,6 +31,7 @@ from projections.control.user_reads import read_user
 from runtime.access_log import MAX_USER_AGENT_CHARS, AccessLog
 from runtime.admin.writing import retried
 from runtime.credentials import FAILURE_WINDOW_S, Credentials
+from runtime.identity import Identity
 from runtime.settings import Admin
 from runtime.settings import Session as SessionSettings
 
@@ -59,17 +59,6 @@ class LoggedIn(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     expires_at: datetime
     user: User
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a token belongs to. `extended`: this use has moved `expires_at` on. A session is valid in `session_epoch` of its user alone; a key has none."""
-
-    principal: Principal
-    user: User
-    session_id: UUID
-    session_epoch: int | None = None
-    expires_at: datetime
-    extended: bool
 
 
 class Accounts:
@@ -124,7 +113,7 @@ class Accounts:
                 return None
             expires_at = moved
         return Identity(
-            principal=_principal(session.user),
+            principal=session.principal,
             user=session.user,
             session_id=session.id,
             session_epoch=session.epoch,
@@ -180,10 +169,6 @@ class Accounts:
         epoch = await retried(attempt)
         expires_at = await self._vault.create_session(_digest(token), session_id, user.id, epoch, self._settings.ttl_s, address, agent)
         return LoggedIn(token=token, expires_at=expires_at, user=user)
-
-
-def _principal(user: User) -> Principal:
-    return Principal(kind="user", id=user.id, name=user.username, instance_role=user.instance_role)
 
 
 def _digest(token: str) -> bytes:

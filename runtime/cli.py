@@ -1,6 +1,7 @@
 """The command `picloud`.
 
-Serve, rebuild, verify, rotate secrets. Settings come from the environment; the flags of `serve` stand for the variables that people change by hand.
+Serve, rebuild, verify, rotate secrets, help those who cannot log in. Settings come from the environment; the flags of `serve` stand for the variables that
+people change by hand.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import anyio
 
 from adapters.postgres.embedded import open_embedded
 from domain.errors import Invalid, PiCloudError
+from domain.users import check_password
 from runtime.database import prepare_database
 from runtime.logging import configure_logging
+from runtime.owners import create_owner, reset_password
 from runtime.server import Web, serve
 from runtime.settings import Settings, load_settings, settings_help
 from runtime.supervisor import supervise
@@ -53,9 +56,12 @@ def _run(arguments: argparse.Namespace, web: Web) -> int:
         return _serve(settings, web, flags)
     if settings.pg.url is None and not settings.data_dir.is_dir():
         raise Invalid(f"PICLOUD_DATA_DIR: there is no instance in {settings.data_dir}", field="PICLOUD_DATA_DIR")
+    password = _password() if getattr(arguments, "password_stdin", False) else None
     with _database(settings) as dsn:
         if arguments.command == "secrets":
             return _anyio(rotate_secrets, dsn, settings)
+        if arguments.command == "admin":
+            return _anyio(create_owner if arguments.action == "create-owner" else reset_password, dsn, arguments.username, password)
         return _anyio(rebuild if arguments.command == "rebuild" else verify, dsn, arguments.names)
 
 
@@ -105,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     keeping = commands.add_parser("secrets", help="encrypt all secrets with the current key")
     keeping.add_argument("action", choices=["rotate"])
     keeping.add_argument("--data-dir", metavar="DATA-DIR", help="the same as PICLOUD_DATA_DIR")
+    managing = commands.add_parser("admin", help="make an owner, or give somebody another password, whether the instance is being served or not")
+    managing.add_argument("action", choices=["create-owner", "reset-password"])
+    managing.add_argument("username", metavar="USERNAME")
+    managing.add_argument("--password-stdin", action="store_true", help="the password is the first line of standard input; else one is made and shown")
+    managing.add_argument("--data-dir", metavar="DATA-DIR", help="the same as PICLOUD_DATA_DIR")
     return parser
 
 
@@ -120,6 +131,11 @@ def _flags(arguments: argparse.Namespace) -> dict[str, str]:
     """The flags that were given, as the variables that they stand for."""
     given = {variable: getattr(arguments, flag.removeprefix("--").replace("-", "_"), None) for flag, variable in _FLAGS.items()}
     return {variable: value for variable, value in given.items() if value is not None}
+
+
+def _password() -> str:
+    """The first line of standard input, without its end. Raises Invalid."""
+    return check_password(sys.stdin.readline().rstrip("\r\n"), "password")
 
 
 @contextmanager

@@ -31,21 +31,21 @@ class Credentials:
         self._passwords = passwords
         self._access = access
 
-    async def prove(self, username: str, password: str, address: str) -> Login:
-        """The active user whose name and password these are.
+    async def prove(self, username: str, password: str, address: str, *, user_id: UUID | None = None) -> Login:
+        """The active user whose name and password these are. With `user_id` it is that user's password, whatever he is called by now.
 
         Raises Unauthenticated, or Throttled after five failures of this name and address within a minute, or Overloaded.
         """
         async with self._passwords.turn(), self._vault.attempt(username.casefold(), network_of(address)) as attempt:
-            wait_s, login, is_right = await self._judge(attempt, password)
-        user_id = None if login is None else login.user.id
+            wait_s, login, is_right = await self._judge(attempt, password, user_id)
+        whose = None if login is None else login.user.id
         if wait_s is not None:
             log.warning("login_throttled", address=address)
-            self._access.login_throttled(user_id, address)
+            self._access.login_throttled(whose, address)
             raise Throttled("too many failed logins; try again later", code="too_many_logins", retry_after_s=wait_s)
         if login is None or not is_right:
             log.warning("login_failed", address=address)
-            self._access.login_failed(user_id, address)
+            self._access.login_failed(whose, address)
             raise Unauthenticated("wrong username or password", code="wrong_credentials")
         if self._passwords.is_outdated(login.password_hash):
             await self._vault.replace_password(login.user.id, login.password_hash, await self._passwords.hash(password))
@@ -65,9 +65,9 @@ class Credentials:
         """Remove the hash of a password that a user does not have (any more); None: he is gone, with all of them."""
         await self._vault.drop_passwords(user_id, credential_id)
 
-    async def _judge(self, attempt: Attempt, password: str) -> tuple[float | None, Login | None, bool]:
+    async def _judge(self, attempt: Attempt, password: str, user_id: UUID | None) -> tuple[float | None, Login | None, bool]:
         """How long to wait, if that is so; whose name it is, if anybody's; whether the password is his and he may log in."""
-        login = await attempt.find_login()
+        login = await attempt.find_login(user_id)
         wait_s = await attempt.throttled_s(FAILURE_WINDOW_S, MAX_FAILURES)
         if wait_s is not None:
             return wait_s, login, False

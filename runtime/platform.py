@@ -15,6 +15,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from adapters.outbound import DeferredClient, Policy
+from adapters.postgres.api_keys import ApiKeyVault
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
@@ -38,6 +39,8 @@ from projections.registry import PROJECTIONS
 from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
+from runtime.api_keys import ApiKeys
+from runtime.authentication import Authentication
 from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
 from runtime.blob_sweep import BlobSweep
 from runtime.blobs import Blobs
@@ -66,6 +69,7 @@ REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
 _SWEEP_SECRETS_EVERY_S: Final = 3600.0
+_SWEEP_KEYS_EVERY_S: Final = 3600.0
 
 logger = structlog.get_logger(__name__)
 
@@ -91,6 +95,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessLog
     credentials: Credentials
     accounts: Accounts
+    api_keys: ApiKeys
+    authentication: Authentication
     vault: PgVault
     secrets: Secrets
     metrics: Metrics
@@ -143,6 +149,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     vault = PgVault(pool)
     access = AccessLog(appender, clock)
     credentials = Credentials(vault, Passwords(), access)
+    accounts = Accounts(vault, reader, credentials, access, appender, settings.session, clock)
+    keys = Keys(reader)
+    api_keys = ApiKeys(ApiKeyVault(reader), keys)
 
     async def principal_of(actor: str) -> Principal | None:
         return await principal_of_actor(reader, actor)
@@ -185,13 +194,15 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         gate=gate,
         access=access,
         credentials=credentials,
-        accounts=Accounts(vault, reader, credentials, access, appender, settings.session, clock),
+        accounts=accounts,
+        api_keys=api_keys,
+        authentication=Authentication(accounts, api_keys),
         vault=vault,
         secrets=secrets,
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
-        requests=Requests(log, appender, Keys(reader), clock),
+        requests=Requests(log, appender, keys, clock),
         live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
         snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
@@ -206,6 +217,7 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
         tasks.start_soon(platform.access.run)
+        tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
         tasks.start_soon(platform.live.run)
@@ -230,6 +242,7 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_expired_keys": (platform.maintenance.sweep_expired, settings.retention.sweep_interval_s),
         "reclaim_lost_rows": (reclaim, settings.process.beat_s),
         "sweep_sessions": (platform.accounts.sweep, 60.0),
+        "sweep_api_keys": (platform.api_keys.sweep, _SWEEP_KEYS_EVERY_S),
         "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
         "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),

@@ -10,6 +10,8 @@ from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
 from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
+from runtime.api_keys import ApiKeys
+from runtime.authentication import Authentication
 from runtime.blobs import Blobs
 from runtime.credentials import Credentials
 from runtime.directory import Directory
@@ -41,6 +43,10 @@ class Core(Protocol):
     def credentials(self) -> Credentials: ...
     @property
     def accounts(self) -> Accounts: ...
+    @property
+    def authentication(self) -> Authentication: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
     @property
     def directory(self) -> Directory: ...
     @property

@@ -70,7 +70,7 @@ class DataPlane:
         script = None if match is None else view.scripts.get(match.route.script_id)
         if match is None or script is None:
             raise NotFound("no route matches this request", code="no_route")
-        principal = await principal_of(self._platform.accounts, self._platform.settings, scope)
+        principal = await principal_of(self._platform.authentication, self._platform.settings, scope)
         request = await self._read(scope, receive, host, path, match, attached=principal is not None)
         if match.route.dispatch_mode == "sync":
             await self._run(scope, receive, send, view, script, request, principal, kind="http")
@@ -80,7 +80,7 @@ class DataPlane:
     async def _execute(self, scope: Scope, receive: Receive, send: Send, rest: str) -> None:
         """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""
         script_id = parse_uuid(rest)
-        principal = await principal_of(self._platform.accounts, self._platform.settings, scope, changes=True)
+        principal = await principal_of(self._platform.authentication, self._platform.settings, scope, changes=True)
         if principal is None:
             raise Unauthenticated
         missing = NotFound("there is no such script", code="script_not_found")

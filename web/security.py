@@ -14,7 +14,8 @@ import msgspec
 
 from domain.authz import Principal
 from domain.errors import Forbidden
-from runtime.accounts import Accounts, Identity
+from runtime.authentication import Authentication
+from runtime.identity import Identity
 from runtime.settings import Settings
 
 SESSION_COOKIE: Final = "picloud_session"
@@ -53,13 +54,13 @@ def credential_of(scope: Mapping[str, Any]) -> Credential | None:
     return None
 
 
-async def identity_of(accounts: Accounts, scope: Mapping[str, Any]) -> Identity | None:
+async def identity_of(authentication: Authentication, scope: Mapping[str, Any]) -> Identity | None:
     """Whom the request's credential belongs to, asked of the database; None without one and for one that is not valid."""
     credential = credential_of(scope)
-    return None if credential is None else await accounts.authenticate(credential.token)
+    return None if credential is None else await authentication.authenticate(credential.token)
 
 
-async def principal_of(accounts: Accounts, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
+async def principal_of(authentication: Authentication, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
     """The principal of a request on the data plane; None is an anonymous one (or an invalid credential, or a cookie that another site's page may have sent).
 
     `changes` says whether the request changes state; by default its method tells. Without a credential nothing is asked of the database.
@@ -67,7 +68,7 @@ async def principal_of(accounts: Accounts, settings: Settings, scope: Mapping[st
     credential = credential_of(scope)
     if credential is None or (credential.by_cookie and not comes_from_here(scope, settings, changes=changes)):
         return None
-    identity = await accounts.authenticate(credential.token)
+    identity = await authentication.authenticate(credential.token)
     return None if identity is None else identity.principal
 
 
@@ -76,6 +77,12 @@ def refuse_forgery(scope: Mapping[str, Any], settings: Settings, *, changes: boo
     credential = credential_of(scope)
     if credential is not None and credential.by_cookie and not comes_from_here(scope, settings, changes=changes):
         raise Forbidden("a change by cookie must come with an Origin of this host", code="foreign_origin", field="origin")
+
+
+def refuse_foreign_page(scope: Mapping[str, Any], settings: Settings) -> None:
+    """Raise Forbidden for a request that another site's page sends, with or without a credential. What is no browser names no origin."""
+    if header(scope, b"origin") is not None and not comes_from_here(scope, settings, changes=True):
+        raise Forbidden("this must not come from a page of another host", code="foreign_origin", field="origin")
 
 
 def comes_from_here(scope: Mapping[str, Any], settings: Settings, *, changes: bool | None = None) -> bool:

@@ -17,7 +17,7 @@ WHERE app_id = $1 AND position > $2"""
 _CONDITIONS: Final = {
     "topics": "topic = ANY (${}::text[])",
     "stream": "originator_id = ${}",
-    "actor": "metadata ->> 'actor' = ${}",
+    "actor": "coalesce(metadata ->> 'actor', 'system') = ${}",  # what is the default is not stored
     "correlation_id": "metadata ->> 'correlation_id' = ${}",
     "after_position": "position > ${}",
     "up_to_position": "position <= ${}",

@@ -15,6 +15,8 @@ import asyncpg
 import msgspec
 
 from adapters.postgres.connect import LOST, unavailable
+from domain.authz import Principal
+from domain.principals import user_principal
 from domain.statements import load_sql
 from domain.users import InstanceRole
 
@@ -46,6 +48,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     user: User
+    principal: Principal
     epoch: int
     expires_at: datetime
     unseen: bool
@@ -63,9 +66,10 @@ class Attempt:
         row = await self._connection.fetchrow(_SQL["recent_failures"], *self._who, window_s, failures)
         return float(row["retry_after_s"]) if row["failures"] >= failures else None
 
-    async def find_login(self) -> Login | None:
-        """The user of that name."""
-        row = await self._connection.fetchrow(_SQL["find_login"], self._who[0])
+    async def find_login(self, user_id: UUID | None = None) -> Login | None:
+        """The user of that name; or of this id, who may have been given another name meanwhile."""
+        by_name = user_id is None
+        row = await self._connection.fetchrow(_SQL["find_login" if by_name else "find_login_of"], self._who[0] if by_name else user_id)
         return None if row is None else Login(user=_user(row), active=row["active"], credential_id=row["credential_id"], password_hash=row["hash"])
 
     async def failed(self) -> None:
@@ -142,7 +146,14 @@ class PgVault:
         if not rows:
             return None
         row = rows[0]
-        return Session(id=row["session_id"], user=_user(row), epoch=row["epoch"], expires_at=row["expires_at"], unseen=row["unseen"])
+        return Session(
+            id=row["session_id"],
+            user=_user(row),
+            principal=user_principal(dict(row)),
+            epoch=row["epoch"],
+            expires_at=row["expires_at"],
+            unseen=row["unseen"],
+        )
 
     async def extend_session(self, token_hash: bytes, ttl_s: float) -> datetime | None:
         """Note a use; returns when the session expires now, None when it has ended meanwhile."""

@@ -27,6 +27,11 @@ SELECT u.user_id, u.username, u.email, u.instance_role, u.active, u.credential_i
 FROM users u JOIN vault_passwords p ON p.user_id = u.user_id AND p.credential_id = u.credential_id
 WHERE u.username_key = $1
 
+-- name: find_login_of
+SELECT u.user_id, u.username, u.email, u.instance_role, u.active, u.credential_id, p.hash
+FROM users u JOIN vault_passwords p ON p.user_id = u.user_id AND p.credential_id = u.credential_id
+WHERE u.user_id = $1
+
 -- name: recent_failures
 SELECT count(*) AS failures, coalesce(extract(epoch FROM min(failed_at) + make_interval(secs => $3) - clock_timestamp()), 0) AS retry_after_s
 FROM (
@@ -47,7 +52,9 @@ VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6, $7)
 RETURNING expires_at
 
 -- name: find_session
-SELECT s.session_id, s.epoch, s.expires_at, s.seen_at < now() - make_interval(secs => $2) AS unseen, u.user_id, u.username, u.email, u.instance_role
+SELECT s.session_id, s.epoch, s.expires_at, s.seen_at < now() - make_interval(secs => $2) AS unseen, u.user_id, u.username, u.email, u.instance_role,
+    u.version AS user_version,
+    (SELECT json_object_agg(m.app_id, json_build_array(m.role, m.version))::text FROM members m WHERE m.user_id = u.user_id) AS memberships
 FROM vault_sessions s JOIN users u ON u.user_id = s.user_id AND u.session_epoch = s.epoch
 WHERE s.token_hash = $1 AND s.expires_at > now() AND u.active
 

@@ -11,14 +11,14 @@ from domain.errors import Invalid, NotFound, Unauthenticated
 from domain.ids import NIL_APP
 from domain.ports import Reader
 from domain.user_decisions import Held, decide_own_password
-from domain.users import check_password
+from domain.users import check_password, user_stream
 from projections.control.user_reads import read_user
 from runtime.access_log import AccessLog, told
 from runtime.admin.writing import Acting, AdminWriter, retried
 from runtime.credentials import Credentials
 
 if TYPE_CHECKING:
-    from runtime.accounts import Identity
+    from runtime.identity import Identity
 
 
 class Sessions:
@@ -53,11 +53,11 @@ class Sessions:
         Raises Invalid, naming `current_password` when it is wrong; Unauthenticated when the session has ended meanwhile; what `Credentials.prove` raises.
         """
         check_password(new, "new_password")
-        user_id, epoch = identity.user.id, identity.session_epoch
-        if epoch is None:
+        user_id, session_id, epoch = identity.user.id, identity.session_id, identity.session_epoch
+        if session_id is None or epoch is None:
             raise Unauthenticated
         try:
-            login = await self._credentials.prove(identity.user.username, current, address)
+            login = await self._credentials.prove(identity.user.username, current, address, user_id=user_id)
         except Unauthenticated:
             raise Invalid("current_password: it is not this", code="wrong_password", field="current_password") from None
         credential_id = await self._credentials.store(user_id, new)
@@ -67,9 +67,9 @@ class Sessions:
             if found is None or found.state.credential_id != login.credential_id or found.state.session_epoch != epoch:
                 raise Unauthenticated
             decided = decide_own_password(Held(found.state, found.version), credential_id)
-            changed = told(user_id, PasswordChanged(user_id=user_id, kept_session_id=identity.session_id))
-            await self._writer.append(NIL_APP, acting, (*decided.changes, changed))
+            changed = told(user_id, PasswordChanged(user_id=user_id, kept_session_id=session_id))
+            await self._writer.append(NIL_APP, acting.but(user_stream(user_id)), (*decided.changes, changed))
 
         await retried(attempt)
-        await self._stored.keep(identity.session_id, epoch, epoch + 1)
+        await self._stored.keep(session_id, epoch, epoch + 1)
         await self._credentials.forget(user_id, login.credential_id)

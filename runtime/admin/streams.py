@@ -12,6 +12,7 @@ from domain.events import Recorded
 from domain.names import NameClaimed, guard_stream, name_stream
 from domain.ports import Reader
 from domain.statements import load_sql
+from domain.units import EMPTY_STREAM, Stream
 
 _SQL: Final = load_sql("runtime.admin", "streams.sql")
 
@@ -28,6 +29,14 @@ async def read_heads(reader: Reader, app_id: UUID, *streams: str) -> list[Stream
     rows = await reader.fetch(_SQL["heads"], app_id, list(streams))
     found = {row["stream"]: StreamHead(row["version"], row["topic"]) for row in rows}
     return [found.get(stream, StreamHead()) for stream in streams]
+
+
+async def read_states(reader: Reader, log: PgLog, app_id: UUID, *streams: str) -> list[Stream]:
+    """The states of these streams, in their order, at one moment."""
+    rows = await reader.fetch(_SQL["heads"], app_id, list(streams))
+    places = {row["stream"]: (app_id, int(row["position"])) for row in rows}
+    events = await log.read_positions(list(places.values()))
+    return [_state(events[places[stream]]) if stream in places else EMPTY_STREAM for stream in streams]
 
 
 async def read_guards(reader: Reader, app_id: UUID, *guards: str) -> list[int]:
@@ -48,3 +57,7 @@ async def read_key(reader: Reader, log: PgLog, app_id: UUID, key: str) -> Record
         return None
     place = (app_id, int(rows[0]["position"]))
     return (await log.read_positions([place])).get(place)
+
+
+def _state(last: Recorded) -> Stream:
+    return Stream(last.version, last.event, last.recorded_at)

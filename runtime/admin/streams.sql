@@ -1,8 +1,8 @@
 -- name: heads
-SELECT s.stream, e.originator_version AS version, e.topic
+SELECT s.stream, e.originator_version AS version, e.topic, e.position
 FROM unnest($2::text[]) AS s (stream)
 JOIN LATERAL (
-    SELECT originator_version, topic FROM events WHERE app_id = $1 AND originator_id = s.stream ORDER BY originator_version DESC LIMIT 1
+    SELECT originator_version, topic, position FROM events WHERE app_id = $1 AND originator_id = s.stream ORDER BY originator_version DESC LIMIT 1
 ) e ON true
 
 -- name: unit_of_key

@@ -161,7 +161,8 @@ class Users:
 
     async def _append(self, decided: Decided, acting: Acting, *more: Change) -> tuple[Recorded, ...]:
         try:
-            return await self._writer.append(NIL_APP, acting, (*decided.changes, *more), reads=decided.reads)
+            decider = acting.but(*(read.stream for read in decided.reads))
+            return await self._writer.append(NIL_APP, decider, (*decided.changes, *more), reads=decided.reads)
         except AlreadyExists as error:
             if decided.after is not None and is_name_of_user(error.extra.get("stream", "")):
                 raise _taken(decided.after.username) from error

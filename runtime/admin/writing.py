@@ -11,8 +11,9 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from domain.clock import Clock
-from domain.errors import Conflict, VersionConflict
+from domain.errors import Conflict, ReadConflict, VersionConflict
 from domain.events import Metadata, Recorded
+from domain.ids import NIL_APP
 from domain.ports import Appender
 from domain.units import Change, Read, Unit
 
@@ -25,10 +26,15 @@ AfterChange = Callable[[UUID, int, datetime], Awaitable[None]]
 
 
 class Acting(msgspec.Struct, frozen=True):
-    """Who makes a change, as events name it, and by which request."""
+    """Who makes a change, as events name it, by which request, and what in the instance's log his right to it rests on (`domain.principals.authority`)."""
 
     actor: str
     request_id: str | None = None
+    reads: tuple[Read, ...] = ()
+
+    def but(self, *streams: str) -> Acting:
+        """The same, for whoever reads these streams anew and decides by what they say of him."""
+        return msgspec.structs.replace(self, reads=tuple(read for read in self.reads if read.stream not in streams))
 
 
 class AdminWriter:
@@ -42,11 +48,17 @@ class AdminWriter:
     async def append(
         self, app_id: UUID, acting: Acting, changes: Sequence[Change], *, reads: Sequence[Read] = (), key: str | None = None
     ) -> tuple[Recorded, ...]:
-        """Append one unit. Raises what `Appender.append` raises."""
+        """Append one unit. Raises what `Appender.append` raises, and in the instance's log Conflict `authority_changed` when `acting` is not who he was."""
+        rights = acting.reads if app_id == NIL_APP else ()
         unit_id = uuid7()
         metadata = Metadata(unit_id=unit_id, actor=acting.actor, correlation_id=unit_id, request_id=acting.request_id)
-        unit = Unit(app_id=app_id, metadata=metadata, now=self._clock(), changes=tuple(changes), reads=tuple(reads), idempotency_key=key)
-        return await self._log.append(unit)
+        unit = Unit(app_id=app_id, metadata=metadata, now=self._clock(), changes=tuple(changes), reads=(*rights, *reads), idempotency_key=key)
+        try:
+            return await self._log.append(unit)
+        except ReadConflict as error:
+            if any(read.stream == error.extra["stream"] for read in rights):
+                raise Conflict("what you may do was changed while you were doing this; try again", code="authority_changed") from error
+            raise
 
     async def publish(
         self, app_id: UUID, acting: Acting, changes: Sequence[Change], *, reads: Sequence[Read] = (), key: str | None = None

@@ -54,6 +54,14 @@ async def test_read_causes(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert await log.read_causes([(app, 1), (other, 1)]) == {(app, 1): Cause(first, None), (other, 1): Cause(third, None)}
 
 
+async def test_what_the_system_does_is_found_by_its_name(dsn: str) -> None:
+    app = uuid7()
+    async with open_test_log(dsn) as log:
+        await log.append(unit(app, set_key("a"), metadata=Metadata(unit_id=uuid7(), actor="system")))
+        await log.append(unit(app, set_key("b"), metadata=Metadata(unit_id=uuid7(), actor="public")))
+        assert [recorded.position for recorded in await log.read_filtered(app, 0, 10, EventFilter(actor="system"))] == [1]
+
+
 async def test_read_filtered(dsn: str) -> None:
     app, root = uuid7(), uuid7()
     async with open_test_log(dsn) as log:

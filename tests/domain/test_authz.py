@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from itertools import combinations, product
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -10,36 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.authz import PUBLIC, RULES, SYSTEM, AppRole, Capability, InstanceRole, Principal, Scope, app_role, authorize, decide, highest
-from domain.errors import Forbidden, NotFound, Unauthenticated
+from domain.authz import PUBLIC, RULES, SYSTEM, AppRole, Capability, InstanceRole, Principal, Scope, app_role, authorize, decide, highest, refuse_escalation
+from domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from tests.access import ADMIN, APP_ADMIN, BY_SCOPE, EDITOR, MEMBER, OWNER, VIEWER, Caller, verdict
 
 APP, OTHER, ME = UUID(int=1), UUID(int=2), UUID(int=3)
 
-VIEWER = {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read"}
-EDITOR = VIEWER | {"scripts.write", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call", "routes.write"}
-APP_ADMIN = EDITOR | {
-    "scripts.delete",
-    "triggers.manage",
-    "dead_letters.manage",
-    "topics.manage",
-    "secrets.manage",
-    "members.manage",
-    "apps.manage",
-    "domains.manage",
-}
-MEMBER = {"keys.manage"}
-ADMIN = MEMBER | {"apps.create", "users.manage"}
-OWNER = ADMIN | {"instance.read_log", "instance.settings"}
-
-BY_SCOPE: dict[Scope, set[str]] = {
-    "script:read": VIEWER - {"events.read", "executions.read"},
-    "script:write": {"scripts.write", "scripts.delete", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call"},
-    "route:write": {"routes.write"},
-    "log:read": {"events.read", "executions.read", "instance.read_log"},
-    "domain:manage": {"domains.manage"},
-    "app:admin": {"triggers.manage", "dead_letters.manage", "topics.manage", "secrets.manage", "members.manage", "apps.manage"},
-    "instance:admin": {"keys.manage", "apps.create", "users.manage", "instance.settings"},
-}
 ALL_SCOPES: frozenset[Scope] = frozenset(get_args(Scope))
 
 
@@ -83,6 +60,25 @@ def test_the_table_is_complete() -> None:
     assert set(RULES) == set(Capability)
     assert len(ALL_SCOPES) == 7
     assert set().union(*BY_SCOPE.values()) == {str(capability) for capability in Capability}
+
+
+@pytest.mark.parametrize("instance_role", get_args(InstanceRole))
+@pytest.mark.parametrize("role", [None, *get_args(AppRole)])
+def test_every_role_with_every_set_of_scopes_bound_here_elsewhere_and_not(instance_role: InstanceRole, role: AppRole | None) -> None:
+    """The whole matrix: 29 capabilities, 12 pairs of roles, people and keys with each of the 128 sets of scopes, three bindings."""
+    person = user(instance_role, role)
+    places: list[tuple[Literal["here", "elsewhere"] | None, UUID | None]] = [(None, None), ("here", APP), ("elsewhere", OTHER)]
+    scopes = [None, *(frozenset(some) for size in range(8) for some in combinations(sorted(ALL_SCOPES), size))]
+    assert len(scopes) == 1 + 128
+    for held, (bound, bound_app) in product(scopes, places):
+        if held is None and bound is not None:
+            continue
+        principal = person if held is None else key(person, *held, bound=bound_app)
+        caller = Caller(instance_role=instance_role, app_role=role, scopes=held, bound=bound)
+        for capability in Capability:
+            decision = decide(principal, capability, where(capability))
+            found = "allowed" if decision.allowed else "forbidden" if decision.visible else "missing"
+            assert found == verdict(caller, str(capability)), (caller, capability)
 
 
 @pytest.mark.parametrize("scope", sorted(ALL_SCOPES))
@@ -179,6 +175,15 @@ def test_role_and_scope_and_binding_must_all_allow(principal: Principal, capabil
     assert decision.allowed == (by_role and by_scope and by_binding)
     assert decision.allowed == (decision.reason == "")
     assert decision.visible or not decision.allowed
+
+
+def test_nobody_gives_a_role_above_their_own() -> None:
+    refuse_escalation(user("admin"), "app_admin", APP)
+    refuse_escalation(user("member", "editor"), "editor", APP)
+    for principal in (user("member", "editor"), user("member", "viewer"), user("member")):
+        with pytest.raises(Invalid) as refused:
+            refuse_escalation(principal, "app_admin", APP)
+        assert (refused.value.code, refused.value.field) == ("cannot_escalate", "role")
 
 
 @given(principals)

@@ -13,6 +13,8 @@ import msgspec
 import schemathesis
 from schemathesis.engine import events, from_schema
 
+from domain.ids import parse_uuid
+
 OWNER: Final = {"username": "admin", "password": "correct horse battery"}
 API: Final = "/api/v1/admin"
 SCHEMA: Final = "/api/v1/schema"
@@ -117,9 +119,15 @@ def seed(client: httpx.Client) -> Things:
         client.put(f"apps/{app}/secrets/{key.upper()}", json={"value": "a long secret"}).raise_for_status()
     client.post(f"apps/{app}/topics", json={"name": "news", "external_subscribable": True}).raise_for_status()
     files = [client.post(f"apps/{app}/files/things", files={"file": ("a.txt", b"hello", "text/plain")}).json()["id"] for _ in range(4)]
-    people = [_made(client, "admins", {"username": f"u{number}", "password": OWNER["password"]}) for number in range(4)]
+    people = [_made(client, "admins", {"username": f"u{number}", "password": OWNER["password"], "instance_role": "member"}) for number in range(4)]
+    for person in people[:3]:
+        client.post(f"apps/{app}/members", json={"user_id": person, "role": "viewer"}).raise_for_status()
+    keys = [_made(client, "api-keys", {"name": f"k{number}", "scopes": ["log:read"]}) for number in range(3)]
+    new_token(client)
     return {
+        "user": people,
         "user_id": people,
+        "session_id": [each["id"] for each in client.get("auth/sessions").json()["items"] if not each["current"]],
         "app": [app, "seeded"],
         "app_id": [app],
         "script": scripts,
@@ -128,7 +136,7 @@ def seed(client: httpx.Client) -> Things:
         "trigger": [_made(client, f"apps/{app}/triggers/kv", each) for each in kv],
         "execution": [_made(client, f"apps/{app}/executions", later, "execution_id") for _ in range(4)],
         "collection": ["things"],
-        "key": ["a", "b", "c"],
+        "key": ["a", "b", "c", *keys],
         "id": ["a", "b", "c"],
         "name": ["news", "A", "B", "C"],
         "file_id": files,
@@ -188,13 +196,18 @@ def _with_examples(document: dict[str, Any], things: Things) -> dict[str, Any]:
     for operations in copy["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
-                if parameter["name"] in things:
-                    parameter["examples"] = {str(value): {"value": value} for value in things[parameter["name"]][:1]}
+                if fitting := _fitting(parameter["schema"], things.get(parameter["name"], [])):
+                    parameter["examples"] = {str(fitting[0]): {"value": fitting[0]}}
     for schema in copy["components"]["schemas"].values():
         for name, member in schema.get("properties", {}).items():
-            if name in things and "type" in member:
-                member["examples"] = things[name][:1]
+            if fitting := _fitting(member, things.get(name, [])):
+                member["examples"] = fitting[:1]
     return copy
+
+
+def _fitting(schema: dict[str, Any], values: list[Any]) -> list[Any]:
+    """Of values of a name those that can stand here: ids where ids are asked for."""
+    return [value for value in values if schema.get("format") != "uuid" or parse_uuid(str(value)) is not None] if "type" in schema else []
 
 
 def _is_stream(context: Any) -> bool:

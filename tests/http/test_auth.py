@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -177,6 +178,15 @@ async def test_a_change_by_cookie_needs_an_origin_of_this_host(anonymous: httpx.
         assert problem["field"] == "origin"
     assert (await anonymous.get(ME, headers={"origin": "https://evil.example"})).status_code == 200, "reading changes nothing"
     assert (await anonymous.post(LOGOUT, headers={"origin": url})).status_code == 204
+
+
+async def test_another_sites_page_cannot_log_its_visitor_in(anonymous: httpx.AsyncClient, url: str) -> None:
+    """As a form of text/plain can: what it sends is JSON, and the answer would set the cookie."""
+    for origin in ("https://evil.example", "null", ""):
+        answer = await anonymous.post(LOGIN, content=json.dumps(OWNER), headers={"origin": origin, "content-type": "text/plain"})
+        assert_problem(answer, 403, "foreign_origin")
+        assert "set-cookie" not in answer.headers
+    assert (await anonymous.post(LOGIN, json=OWNER, headers={"origin": url})).status_code == 200
 
 
 async def test_a_change_by_bearer_needs_no_origin(anonymous: httpx.AsyncClient) -> None:

@@ -29,7 +29,7 @@ async def token(core: Platform) -> str:
 
 async def test_the_data_plane_knows_a_principal_by_header_or_cookie(core: Platform, token: str) -> None:
     for asked in (scope(authorization=f"Bearer {token}"), scope(cookie=f"a=b; picloud_session={token}; c"), scope("POST", authorization=f"Bearer {token}")):
-        principal = await principal_of(core.accounts, SETTINGS, asked)
+        principal = await principal_of(core.authentication, SETTINGS, asked)
         assert principal is not None
         assert (principal.kind, principal.name, principal.instance_role) == ("user", "owner", "owner")
         assert principal.actor == f"user:{principal.id}"
@@ -47,13 +47,13 @@ async def test_absent_malformed_and_forged_credentials_are_anonymous(core: Platf
         scope("POST", cookie=cookie, origin="https://evil.example"),
         scope(authorization="Bearer x", cookie=cookie),
     ):
-        assert await principal_of(core.accounts, SETTINGS, asked) is None
+        assert await principal_of(core.authentication, SETTINGS, asked) is None
 
 
 async def test_a_call_that_changes_state_by_get_needs_its_origin_too(core: Platform, token: str) -> None:
     cookie = f"picloud_session={token}"
-    assert await principal_of(core.accounts, SETTINGS, scope(cookie=cookie), changes=True) is None
-    assert await principal_of(core.accounts, SETTINGS, scope(cookie=cookie, origin=f"https://{HOST}"), changes=True) is not None
+    assert await principal_of(core.authentication, SETTINGS, scope(cookie=cookie), changes=True) is None
+    assert await principal_of(core.authentication, SETTINGS, scope(cookie=cookie, origin=f"https://{HOST}"), changes=True) is not None
 
 
 def test_the_origin_is_compared_whole() -> None:

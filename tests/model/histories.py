@@ -11,7 +11,9 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
+from domain.api_keys import ApiKeyCreated, ApiKeyRevoked, api_key_stream
 from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.authz import AppRole
 from domain.blobs import Blob
 from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
@@ -35,6 +37,7 @@ from domain.files import CreateFile, DeleteFile, UpdateFile
 from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import DeleteKey, ExpireKey, IncrementKey, SetKey
+from domain.members import MemberAdded, MemberRemoved, MemberRoleChanged, member_stream
 from domain.names import claim_name, release_name, touch_guard
 from domain.pubsub import Publish
 from domain.retention import RetentionApplied, retention_stream
@@ -48,7 +51,7 @@ from domain.secrets import DeleteSecret, RotateSecret, SetSecret
 from domain.topics import SUBSCRIBER_KEYS, SubscriberKeyRevoked, SubscriberKeyRotated, Topic, TopicDeleted, TopicSaved, registry_stream
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
-from domain.users import UserCreated, UserDeleted, user_stream
+from domain.users import UserChanged, UserCreated, UserDeleted, user_stream
 from tests.model.outbox_model import OutboxModel
 
 Step = tuple[str, int, int, int]
@@ -56,6 +59,7 @@ Step = tuple[str, int, int, int]
 
 APPS = (UUID(int=0xA), UUID(int=0xB))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+ROLES: tuple[AppRole, ...] = ("viewer", "editor", "app_admin")
 ERROR = ScriptError("ValueError", "no")
 
 
@@ -279,13 +283,44 @@ class History:
     def _user(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         name = f"User{b}"
         changes: list[Change] = []
-        owner = self._owners.pop(("user", b), None)
+        owner = self._owners.get(("user", b))
+        if owner is not None and a > 1:
+            name = name.upper() if c else name
+            changed = UserChanged(user_id=owner, username=name, email=f"{c}@b.de", active=c > 0, credential_id=self._id(), session_epoch=c)
+            return NIL_APP, [_record(user_stream(owner), changed)] * (a - 1)
         if owner is not None:
+            del self._owners["user", b]
             changes = [_record(user_stream(owner), UserDeleted(user_id=owner, username=name)), release_name("user", name, owner)]
         if owner is None or c:
             owner = self._owners["user", b] = self._id()
             changes += [_record(user_stream(owner), UserCreated(user_id=owner, username=name)), claim_name("user", name, owner)]
         return NIL_APP, changes
+
+    def _member(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """Roles of users in apps, whether or not these are there; now and then one of both goes, or is told of out of turn."""
+        app_id, user_id, role = UUID(int=600 + a % 2), UUID(int=700 + b % 3), ROLES[c]
+        events: list[Event] = [
+            MemberAdded(app_id=app_id, user_id=user_id, role=role),
+            MemberRoleChanged(app_id=app_id, user_id=user_id, role=role, replaces="viewer"),
+            MemberRemoved(app_id=app_id, user_id=user_id, role=role),
+            UserDeleted(user_id=user_id, username="x") if c else AppDeleted(app_id=app_id, slug="x"),
+        ]
+        stream = member_stream(app_id, user_id)
+        chosen = [events[0]] if a == 3 else [events[self._random.randrange(4)] for _ in range(1 + self._random.randrange(3))]
+        return NIL_APP, [_record(stream if event is not events[3] else user_stream(user_id) if c else app_stream(app_id), event) for event in chosen]
+
+    def _api_key(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+        """Keys that begin, and end in each of the ways."""
+        key_id, user_id, app_id = UUID(int=800 + 10 * a + b), UUID(int=700 + a), None if c else UUID(int=600)
+        events: list[Event] = [
+            ApiKeyCreated(key_id=key_id, user_id=user_id, name="k", prefix="pic_", scopes=("script:read", "log:read"), app_id=app_id, expires_at=LONG_AGO),
+            ApiKeyRevoked(key_id=key_id, user_id=user_id),
+            UserChanged(user_id=user_id, username=f"key-{a}", email=None, instance_role="member", active=c == 2),
+            AppDeleted(app_id=UUID(int=600), slug="x"),
+        ]
+        streams = (api_key_stream(key_id), api_key_stream(key_id), user_stream(user_id), app_stream(UUID(int=600)))
+        chosen = [0] if a == 3 else [self._random.choice((0, 0, 1, 2, 3)) for _ in range(1 + self._random.randrange(3))]
+        return NIL_APP, [_record(streams[number], events[number]) for number in chosen]
 
 
 def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
@@ -319,6 +354,8 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "app": History._app,
     "domain": History._domain,
     "user": History._user,
+    "member": History._member,
+    "api_key": History._api_key,
     "secret": _secret,
 }
 

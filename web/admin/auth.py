@@ -16,7 +16,7 @@ from web.admin.needs import CREDENTIAL, NO_CREDENTIAL
 from web.core import Core
 from web.documented import documented
 from web.requests import address_of, request_id_of
-from web.security import credential_of, header, set_cookie
+from web.security import credential_of, header, refuse_foreign_page, set_cookie
 
 _MAX_LOGIN_BYTES: Final = 16 * 1024
 _MAX_USERNAME_CHARS: Final = 64
@@ -41,16 +41,20 @@ class LoginAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose session this is, and until when if it is not used."""
+    """Whose session or API key this is, and until when: a session if it is not used, a key at all; None for a key without end."""
 
     user: User
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 @post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES, opt=NO_CREDENTIAL | documented(problems=[401]))
 async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Response[LoginAnswer]:
-    """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute."""
+    """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute.
+
+    403 from another site's page, which would have its visitor act in a session that is not theirs.
+    """
     core: Core = request.app.state.core
+    refuse_foreign_page(request.scope, core.settings)
     user_agent = header(request.scope, b"user-agent") or ""
     request_id = request_id_of(request.scope)
     session = await core.accounts.log_in(data.username, data.password, address=address_of(request.scope), user_agent=user_agent, request_id=request_id)

@@ -16,9 +16,10 @@ from litestar.params import SkipValidation
 from domain.authz import Capability, Principal, authorize
 from domain.errors import Forbidden, NotFound, Unauthenticated
 from domain.ids import NIL_APP, parse_uuid
+from domain.principals import authority
 from domain.statements import load_sql
-from runtime.accounts import Identity
 from runtime.admin.writing import Acting
+from runtime.identity import Identity
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
 from web.requests import address_of, request_id_of
@@ -43,7 +44,7 @@ class Denied(msgspec.Struct, frozen=True):
 
 
 class AdminCall:
-    """One authenticated request. `principal` was checked in the database for it; `acting` is who its changes are made by.
+    """One authenticated request. `principal` was checked in the database for it.
 
     `needs` are the capabilities that its route declares. Those of the instance were asked for before the handler; those in an app are by `app` and `require`.
     `denied` is what he lacked in an app, once he was refused for it, whatever he is told.
@@ -54,12 +55,18 @@ class AdminCall:
         self.needs = needs
         self.identity = identity
         self.principal: Principal = identity.principal
-        self.acting = Acting(identity.principal.actor, request_id)
+        self._request_id = request_id
+        self._apps: list[UUID] = []
         self.denied: Denied | None = None
+
+    @property
+    def acting(self) -> Acting:
+        """Who changes are made by, and by what right: that of the instance, and that in each app in which something was asked for."""
+        return Acting(self.principal.actor, self._request_id, authority(self.principal, *self._apps))
 
     def session(self) -> UUID:
         """The session that this request is made in. Raises Forbidden for who comes with an API key: what is about sessions is for who has logged in."""
-        if self.principal.kind != "user":
+        if self.identity.session_id is None:
             raise Forbidden("an API key is no session: log in with name and password", code="session_required")
         return self.identity.session_id
 
@@ -71,6 +78,7 @@ class AdminCall:
             except (NotFound, Forbidden):
                 self.denied = Denied(capability, app_id)
                 raise
+        self._apps.append(app_id)
 
     async def app(self, reference: str, *instead: Capability) -> AppRow:
         """The app of an id or slug, if the principal has what is needed there. A missing app and one that he may not see are the same NotFound."""
@@ -104,7 +112,7 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if wanted is None:
         return
     core: Core = connection.app.state.core
-    identity = await identity_of(core.accounts, connection.scope)
+    identity = await identity_of(core.authentication, connection.scope)
     if identity is None:
         raise Unauthenticated
     connection.state.identity = identity

@@ -10,7 +10,7 @@ from litestar import Request
 from domain.access import Reason
 from domain.errors import Forbidden, NotFound, PiCloudError, Unauthenticated
 from runtime.access_log import Refusal
-from runtime.accounts import Identity
+from runtime.identity import Identity
 from web.admin.call import AdminCall
 from web.admin.needs import declares
 from web.core import Core
@@ -21,7 +21,7 @@ from web.security import credential_of
 def note_refusal(request: Request[Any, Any, Any], error: PiCloudError) -> None:
     """Note an error if it refuses the call to whoever made it: a 404 does when the thing is there, a 401 when a credential was shown."""
     scope: Mapping[str, Any] = request.scope
-    if "route_handler" not in scope or not declares(request.route_handler):  # there is none where no route is
+    if "route_handler" not in scope or not declares(request.route_handler):  # no route matched, or none that is refused to anybody
         return
     call: AdminCall | None = request.state.get("call")
     reason = _reason(request, call, error)
@@ -36,12 +36,12 @@ def note_refusal(request: Request[Any, Any, Any], error: PiCloudError) -> None:
             code=error.code,
             actor="public" if identity is None else identity.principal.actor,
             user_id=None if identity is None else identity.user.id,
-            address=address_of(request.scope),
-            method=request.scope["method"],
-            route=request.scope["path_template"],
+            address=address_of(scope),
+            method=scope["method"],
+            route=scope["path_template"],
             capability=error.extra.get("capability") if denied is None else denied.capability,
             app_id=None if denied is None else denied.app_id,
-            request_id=request_id_of(request.scope),
+            request_id=request_id_of(scope),
         )
     )
 

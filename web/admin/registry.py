@@ -8,7 +8,25 @@ from typing import Final
 from litestar import Router
 from litestar.di import Provide
 
-from web.admin import apps, auth, dead_letters, docs, events, executions, files, kv, routes, scripts, secrets, sessions, topics, triggers, users
+from web.admin import (
+    api_keys,
+    apps,
+    auth,
+    dead_letters,
+    docs,
+    events,
+    executions,
+    files,
+    kv,
+    members,
+    routes,
+    scripts,
+    secrets,
+    sessions,
+    topics,
+    triggers,
+    users,
+)
 from web.admin.actions import acts
 from web.admin.call import admitted, provide_call
 from web.admin.parameters import known_parameters
@@ -20,7 +38,9 @@ ROUTERS: Final[Sequence[Router]] = (
     auth.router,
     sessions.router,
     users.router,
+    api_keys.router,
     apps.router,
+    members.router,
     scripts.router,
     routes.router,
     triggers.router,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from adapters.postgres.api_keys import ApiKeyVault
+from runtime.admin.api_keys import OwnKeys
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
@@ -11,6 +13,7 @@ from runtime.admin.data_kv import KvData
 from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
 from runtime.admin.executions import Executions
+from runtime.admin.members import Members
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
@@ -35,6 +38,16 @@ def users_of(call: AdminCall) -> Users:
 def sessions_of(call: AdminCall) -> Sessions:
     """Sessions."""
     return Sessions(call.core.reader, writer_of(call), call.core.credentials, call.core.access)
+
+
+def own_keys_of(call: AdminCall) -> OwnKeys:
+    """The caller's API keys."""
+    return OwnKeys(call.core.reader, ApiKeyVault(call.core.reader), call.core.api_keys, writer_of(call), call.identity)
+
+
+def members_of(call: AdminCall) -> Members:
+    """Members of apps."""
+    return Members(call.core.reader, call.core.log, writer_of(call), call.core.clock)
 
 
 def scripts_of(call: AdminCall) -> Scripts:

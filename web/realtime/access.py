@@ -26,7 +26,7 @@ _DOTS: Final = 2
 
 
 class Gatekeeper:
-    """Judges one subscriber, as often as it is asked to. A JWT has two dots, an admin's token none."""
+    """Judges one subscriber, as often as it is asked to. A JWT has two dots, neither a session's token nor an API key any."""
 
     def __init__(self, platform: Platform, app_id: UUID, key: Key, scope: Mapping[str, Any], query: Mapping[str, str]) -> None:
         self._platform = platform
@@ -50,7 +50,7 @@ class Gatekeeper:
     async def _is_admin(self) -> bool:
         if not self._session:
             return False
-        identity = await self._platform.accounts.authenticate(self._session)
+        identity = await self._platform.authentication.authenticate(self._session)
         return identity is not None and decide(identity.principal, _CAPABILITIES[self._key.kind], self._app_id).allowed
 
     async def _by_token(self) -> Access:
