@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 import schemathesis
-from schemathesis.engine import events, from_schema
+from schemathesis.engine import StopReason, events, from_schema
 
 from domain.ids import parse_uuid
 
@@ -50,25 +50,30 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """What came of a run. `answers` counts statuses by operation; `errors` are schemathesis' own, which mostly blame the document."""
+    """What came of a run. `answers` counts statuses by operation; `errors` are schemathesis' own, which mostly blame the document.
+
+    `complete`: it was not cut short because its time was up.
+    """
 
     answers: dict[str, Counter[int]] = msgspec.field(default_factory=dict)
     broken: dict[tuple[str, str, str], Broken] = msgspec.field(default_factory=dict)
     errors: list[str] = msgspec.field(default_factory=list)
+    complete: bool = False
 
     @property
     def verdict(self) -> str:
         """Everything that is wrong; empty when nothing is."""
         return "\n\n".join([*self.errors, *map(str, self.broken.values())])
 
-    @property
-    def requests(self) -> int:
-        """How many were answered."""
-        return sum(sum(statuses.values()) for statuses in self.answers.values())
+    def never_done(self) -> list[str]:
+        """The operations that have not once done what they are for."""
+        return sorted(operation for operation, statuses in self.answers.items() if not any(200 <= status < 300 for status in statuses))
 
-    def successful(self) -> set[str]:
-        """The operations that did once what they are for."""
-        return {operation for operation, statuses in self.answers.items() if any(200 <= status < 300 for status in statuses)}
+    def summary(self) -> str:
+        """What was asked, in a line."""
+        requests = sum(sum(statuses.values()) for statuses in self.answers.values())
+        cut = "" if self.complete else " (cut short)"
+        return f"{requests} requests of {len(self.answers)} operations{cut}; never done: {', '.join(self.never_done()) or 'none'}"
 
     def add(self, event: events.EngineEvent) -> None:
         """Note what an event of the engine tells."""
@@ -76,6 +81,8 @@ class Report(msgspec.Struct):
             self.errors.append(f"{event.label}: {event.value}")
         elif isinstance(event, events.FatalError):
             self.errors.append(f"schemathesis: {event.exception!r}")
+        elif isinstance(event, events.EngineFinished):
+            self.complete = event.stop_reason is StopReason.COMPLETED
         elif isinstance(event, events.ScenarioFinished):
             self._add_scenario(event)
 
@@ -143,6 +150,8 @@ def seed(client: httpx.Client) -> Things:
         "position": [1, 2],
         "number": [1],
         "source": [_SCRIPT],
+        "username": [f"fuzz-{number}" for number in range(8)],
+        "password": [OWNER["password"]],
         "slug": [f"fuzz-{number}" for number in range(8)],
     }
 
