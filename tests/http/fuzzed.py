@@ -29,6 +29,8 @@ _LIKELY: Final = 0.7
 _STREAM: Final = "text/event-stream"
 _SHARED: Final = r"(:find|:publish|/docs/\{collection\}|/topics/\{name\}|/triggers/\{trigger\})$"
 """Where one route serves several documented paths, told apart by a suffix or a kind: what `Allow` names is the route's, not the path's."""
+_ANY_METHOD: Final = "/api/v1/execute/"
+"""Scripts are asked by whatever method a caller likes, `TRACE` too; the document has those that people use."""
 _NO_BUILT_IN: Final[Mapping[str, str]] = {
     "positive_data_acceptance": "what a request means is judged beyond its shape: a slug may be taken, a cursor another list's",
 }
@@ -194,7 +196,10 @@ def _config(url: str, things: Things) -> dict[str, Any]:
         "dictionaries": {name: {"values": values} for name, values in things.items()},
         "parameters": {f"{place}.{name}": {"dictionary": name, "probability": _LIKELY} for name in things for place in ("path", "query", "body")},
         "checks": {check: {"enabled": False} for check in _NO_BUILT_IN},
-        "operations": [{"include-path-regex": _SHARED, "checks": {"allow_header_conformance": {"enabled": False}}}],
+        "operations": [
+            {"include-path-regex": _SHARED, "checks": {"allow_header_conformance": {"enabled": False}}},
+            {"include-path-regex": _ANY_METHOD, "checks": {"unsupported_method": {"enabled": False}}},
+        ],
         "phases": {"fuzzing": {"extra-data-sources": {"responses": bool(SECONDS)}}, "stateful": {"enabled": bool(SECONDS)}},
     }
 
