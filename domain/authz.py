@@ -67,6 +67,7 @@ class Capability(StrEnum):
     APPS_MANAGE = "apps.manage"
     APPS_CREATE = "apps.create"
     MEMBERS_MANAGE = "members.manage"
+    DOMAINS_READ = "domains.read"
     DOMAINS_MANAGE = "domains.manage"
     SCRIPTS_READ = "scripts.read"
     SCRIPTS_WRITE = "scripts.write"
@@ -114,6 +115,7 @@ RULES: Final[Mapping[Capability, Rule]] = {
     Capability.DOCS_READ: Rule("viewer", "script:read"),
     Capability.FILES_READ: Rule("viewer", "script:read"),
     Capability.SECRETS_READ: Rule("viewer", "script:read"),  # within scripts; nobody else is ever shown one
+    Capability.DOMAINS_READ: Rule("viewer", "domain:manage"),
     Capability.EVENTS_READ: Rule("viewer", "log:read"),
     Capability.EXECUTIONS_READ: Rule("viewer", "log:read"),
     Capability.SCRIPTS_WRITE: Rule("editor", "script:write"),

@@ -52,6 +52,10 @@ class BlobStore(Protocol):
         """Whose store this is: `owner` from now on, if nobody's yet. Nobody else's blobs may be swept."""
         ...
 
+    async def owner(self) -> str | None:
+        """Whose store this is; None when it is nobody's."""
+        ...
+
 
 def is_checksum(name: str) -> bool:
     """Whether a name can be a blob's."""

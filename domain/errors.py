@@ -52,6 +52,16 @@ class NotFound(PiCloudError):
     CODE = "not_found"
 
 
+class Moved(PiCloudError):
+    """This is found under another name now."""
+
+    CODE = "moved"
+
+    def __init__(self, detail: str | None = None, *, location: str, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.location = location
+
+
 class Conflict(PiCloudError):
     """The state is not what this change expects."""
 
@@ -104,6 +114,18 @@ class Throttled(PiCloudError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(Throttled):
+    """More requests than are allowed in this time."""
+
+    CODE = "rate_limited"
+
+
+class QuotaExceeded(Throttled):
+    """What this app may use up in a day is used up."""
+
+    CODE = "quota_exceeded"
+
+
 class Overloaded(Throttled):
     """All execution slots are taken."""
 
@@ -150,6 +172,12 @@ class BudgetExceeded(PiCloudError):
     """The script exceeded its budget (memory, host calls, output or effects)."""
 
     CODE = "budget_exceeded"
+
+
+class StorageFull(BudgetExceeded):
+    """This would store more than the app may."""
+
+    CODE = "storage_full"
 
 
 class ScriptInvalid(Invalid):

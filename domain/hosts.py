@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 from typing import Final, NoReturn
 from uuid import UUID
 
@@ -17,6 +18,7 @@ import idna
 from domain.errors import Invalid
 
 MAX_HOST_CHARS: Final = 253
+LOCALHOST: Final = "localhost"
 
 _WILDCARD: Final = "*."
 _MAX_PORT: Final = 65535
@@ -72,9 +74,26 @@ def covers(claim: str, pattern: str) -> bool:
     return claim.startswith(_WILDCARD) and pattern.removeprefix(_WILDCARD).endswith(claim[1:])
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether some host matches both of these canonical patterns."""
+    return covers(one, other) or covers(other, one)
+
+
 def slug_host(slug: str) -> str:
     """The host that every app has without claiming it."""
-    return f"{slug}.localhost"
+    return f"{slug}.{LOCALHOST}"
+
+
+def slug_below(pattern: str) -> str | None:
+    """The slug to whose host, or a host below it, a canonical pattern belongs (`shop` for `*.shop.localhost`); None for any other, `localhost` too."""
+    labels = pattern.split(".")
+    return labels[-2] if len(labels) > 1 and labels[-1] == LOCALHOST else None
+
+
+def is_public_name(pattern: str) -> bool:
+    """Whether a canonical pattern is neither an address nor a name without a dot, as machines have on their own network."""
+    name = pattern.removeprefix(_WILDCARD)
+    return "." in name and not name.rpartition(".")[2].isdigit()
 
 
 def parent_names(host: str) -> Iterator[str]:
@@ -86,21 +105,26 @@ def parent_names(host: str) -> Iterator[str]:
 
 
 class DomainTable:
-    """Which app a host belongs to. Immutable; build a new one when a claim changes."""
+    """Which app a host belongs to, which hosts have moved, and which apps there are. Immutable; build a new one when a claim changes."""
 
-    __slots__ = ("_exact", "_wildcard")
+    __slots__ = ("_exact", "_moved", "_wildcard", "apps")
 
-    def __init__(self, exact: dict[str, UUID], wildcard: dict[str, UUID]) -> None:
+    def __init__(self, exact: dict[str, UUID], wildcard: dict[str, UUID], moved: dict[str, str], apps: frozenset[UUID]) -> None:
         self._exact = exact
         self._wildcard = wildcard
+        self._moved = moved
+        self.apps = apps
 
     @classmethod
-    def compile(cls, claims: Mapping[str, UUID], slugs: Mapping[str, UUID]) -> DomainTable:
-        """From canonical patterns and slugs, each with its app. An app's own `<slug>.localhost` stands before a claim of the same text."""
+    def compile(cls, claims: Mapping[str, UUID], slugs: Mapping[str, UUID], old_slugs: Mapping[str, str] = MappingProxyType({})) -> DomainTable:
+        """From canonical patterns and slugs, each with its app, and old slugs, each with the one of now.
+
+        An app's own `<slug>.localhost` stands before a claim of the same text.
+        """
         exact = {pattern: app_id for pattern, app_id in claims.items() if not pattern.startswith(_WILDCARD)}
         exact.update((slug_host(slug), app_id) for slug, app_id in slugs.items())
         wildcard = {pattern.removeprefix(_WILDCARD): app_id for pattern, app_id in claims.items() if pattern.startswith(_WILDCARD)}
-        return cls(exact, wildcard)
+        return cls(exact, wildcard, {slug_host(old): slug_host(new) for old, new in old_slugs.items()}, frozenset(slugs.values()))
 
     def match(self, host: str) -> UUID | None:
         """The app of a canonical host: exact before wildcard, the longest suffix first. None for an unknown host."""
@@ -108,6 +132,10 @@ class DomainTable:
         if found is not None or not self._wildcard:
             return found
         return next((self._wildcard[name] for name in parent_names(host) if name in self._wildcard), None)
+
+    def moved_to(self, host: str) -> str | None:
+        """The host that stands in the place of an old slug's; None for any other."""
+        return self._moved.get(host)
 
 
 def _ascii_name(text: str, field: str) -> str:

@@ -1,8 +1,9 @@
 """Uniqueness across streams, and guards.
 
 A name that may be used once (a script's in its app, a slug, a user name, a domain) is a stream `name:<kind>:<casefolded>`: whoever claims it expects it
-absent. A guard is a stream that every change to some set expects at an exact version and moves on, so that two changes which are each valid alone cannot
-both happen.
+absent. One that is *retired* is still its owner's, but nobody goes by it: whoever takes it, its owner too, expects its exact version.
+
+A guard is a stream that every change to some set expects at an exact version and moves on, so that two changes which are each valid alone cannot both happen.
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ class NameClaimed(Event, frozen=True, kw_only=True):
     """A name belongs to `owner_id` now. `name` is as its owner wrote it."""
 
     TOPIC = "names.NameClaimed"
+    kind: str
+    name: str
+    owner_id: UUID
+
+
+class NameRetired(Event, frozen=True, kw_only=True):
+    """Nobody goes by a name any more, but it is still its owner's."""
+
+    TOPIC = "names.NameRetired"
     kind: str
     name: str
     owner_id: UUID
@@ -46,9 +56,14 @@ def name_stream(kind: str, name: str) -> str:
     return stream("name", kind, name.casefold())
 
 
-def claim_name(kind: str, name: str, owner_id: UUID) -> Change:
-    """Claim a name that must be free."""
-    return Change(Record(name=name_stream(kind, name), event=NameClaimed(kind=kind, name=name, owner_id=owner_id)), ABSENT)
+def claim_name(kind: str, name: str, owner_id: UUID, version: int = ABSENT) -> Change:
+    """Claim a name that must be free, or retired at a version."""
+    return Change(Record(name=name_stream(kind, name), event=NameClaimed(kind=kind, name=name, owner_id=owner_id)), version)
+
+
+def retire_name(kind: str, name: str, owner_id: UUID) -> Change:
+    """Go by a name no longer, but keep it."""
+    return Change(Record(name=name_stream(kind, name), event=NameRetired(kind=kind, name=name, owner_id=owner_id)))
 
 
 def release_name(kind: str, name: str, owner_id: UUID) -> Change:
@@ -73,6 +88,11 @@ def touch_guard(guard: str) -> Change:
 
 
 AGGREGATES: Final = (
-    Aggregate(kind="name", events=(NameClaimed, NameReleased), deciders={}, exists=lambda last, _: isinstance(last, NameClaimed)),
+    Aggregate(
+        kind="name",
+        events=(NameClaimed, NameRetired, NameReleased),
+        deciders={},
+        exists=lambda last, _: isinstance(last, NameClaimed | NameRetired),
+    ),
     Aggregate(kind="guard", events=(GuardMoved,), deciders={}, exists=always),
 )

@@ -7,6 +7,7 @@ from typing import Final
 from domain import (
     access,
     api_keys,
+    app_settings,
     apps,
     cron,
     dead_letters,
@@ -39,6 +40,7 @@ AGGREGATES: Final[tuple[Aggregate, ...]] = (
     *topics.AGGREGATES,
     *names.AGGREGATES,
     *apps.AGGREGATES,
+    *app_settings.AGGREGATES,
     *users.AGGREGATES,
     members.AGGREGATE,
     api_keys.AGGREGATE,

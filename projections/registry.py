@@ -13,6 +13,7 @@ from projections.outbox import Outbox
 from projections.outcomes import DeadLetters, Executions
 from projections.schedules import Schedules
 from projections.secrets import SecretNames
+from projections.settings import Settings
 from projections.topics import Topics
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
@@ -31,4 +32,5 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Schedules(),
     SecretNames(),
     Topics(),
+    Settings(),
 )

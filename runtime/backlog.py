@@ -38,7 +38,10 @@ class Shares(NamedTuple):
 
 
 class Backlog:
-    """`slots` runs at once. An app has at most half of the slots, and of what is claimed; but at least one. Times are monotonic seconds."""
+    """`slots` runs at once. An app has at most half of the slots, and of what is claimed; but at least one. Times are monotonic seconds.
+
+    Of apps that are `resting` nothing is claimed, and what is due is not counted as left.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -51,6 +54,7 @@ class Backlog:
         self._left_more = True
         self._short = False
         self._rows = 0
+        self.resting: set[UUID] = set()
         self.held: Counter[UUID] = Counter()
 
     def __len__(self) -> int:
@@ -68,6 +72,8 @@ class Backlog:
 
     def reserve(self, app_id: UUID) -> int:
         """Hold as many rows of an app as it may have; how many that are."""
+        if app_id in self.resting:
+            return 0
         rows = max(0, min(self.room, self.per_app - self.held[app_id]))
         if rows:
             self.hold(app_id, rows)
@@ -93,7 +99,7 @@ class Backlog:
 
     def shares(self) -> Shares:
         """What a claim may take now."""
-        return Shares(self.room, self.per_app, dict(self.held))
+        return Shares(self.room, self.per_app, {**self.held, **dict.fromkeys(self.resting, self.per_app)})
 
     def looked(self, shares: Shares, found: Counter[UUID], now_s: float) -> None:
         """Hold what a claim has found within these shares. It may have left more, and more of those apps whose share it has used up.
@@ -103,7 +109,7 @@ class Backlog:
         self._left_more = found.total() >= shares.room
         before = Counter(shares.held)
         before.update(found)
-        self._full = {app_id for app_id, rows in before.items() if rows >= shares.per_app}
+        self._full = {app_id for app_id, rows in before.items() if rows >= shares.per_app} - self.resting
         self.held.update(found)
         self._rows += found.total()
         wanted, self._short = self.may_have_left or self._short, False

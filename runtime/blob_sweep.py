@@ -1,7 +1,7 @@
 """Sweeping blobs that nothing needs: what broken-off uploads and failed runs have left behind, once it is older than the grace.
 
-A blob that any event of any app has ever named stays for ever. What names none is removed only from a store that this instance has claimed: started by mistake
-on an empty database, or on another's bucket, it removes nothing.
+A blob that any event of an app has ever named stays as long as that app; those that only deleted apps have named go. Nothing is removed but from a store that
+this instance has claimed: started by mistake on an empty database, or on another's bucket, it removes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BlobSweep:
         before = self._clock() - self._grace
         unfinished = await self._store.discard_unfinished(before)
         orphans = 0
-        if await self._is_ours():
+        if await self.claim():
             async for page in self._store.older(before):
                 checksums = iter(page)
                 while some := list(islice(checksums, _AT_ONCE)):
@@ -50,15 +50,17 @@ class BlobSweep:
         if unfinished or orphans:
             log.info("blobs_swept", unfinished=unfinished, orphans=orphans)
 
-    async def _is_ours(self) -> bool:
-        """Whether the store's blobs are this instance's. An instance is known by the first unit of its own log."""
-        if not await names_any_blob(self._reader):
-            return False
+    async def claim(self) -> bool:
+        """Whether the store's blobs are this instance's, known by the first unit of its own log; from now on, if they are nobody's and this instance names any.
+
+        One that names none may be a mistake, or may have named some that only deleted apps have named: then the store is its own already.
+        """
         rows = await self._reader.fetch(_SQL["instance"], NIL_APP)
         if not rows:
             return False
         instance = str(rows[0]["unit_id"])
-        owner = await self._store.claim(instance)
-        if owner != instance:
+        names_any = await names_any_blob(self._reader)
+        owner = await self._store.claim(instance) if names_any else await self._store.owner()
+        if names_any and owner != instance:
             log.warning("blobs_of_another_instance", owner=owner, instance=instance)
         return owner == instance

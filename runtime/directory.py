@@ -1,4 +1,4 @@
-"""What this process knows of hosts, scripts, routes and triggers, and how a change of them reaches every process before its author is answered.
+"""What this process knows of hosts, scripts, routes, triggers and settings, and how a change of them reaches every process before its author is answered.
 
 Views are read whole and dropped when an event that touches them passes: our own commits at once, those of other processes when the tail sees them.
 Having dropped what it knew, a process acknowledges the position in `worker_tails`; `passed` waits for that.
@@ -14,7 +14,8 @@ from uuid import UUID
 import anyio
 import structlog
 
-from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved
+from domain.app_settings import AppSettingsChanged, InstanceSettings, InstanceSettingsChanged
+from domain.apps import AppChanged, AppCreated, AppDeleted, DomainAdded, DomainRemoved
 from domain.errors import Unavailable
 from domain.events import Event, Recorded
 from domain.hosts import DomainTable
@@ -26,12 +27,14 @@ from domain.statements import load_sql
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved
 from projections.control.views import AppView, read_app, read_hosts
 from projections.outbox.claims import read_triggers
+from projections.settings.reads import read_instance_settings
 
 _SQL: Final = load_sql("runtime", "directory.sql")
-_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppDeleted, DomainAdded, DomainRemoved)
-_VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreated, RouteDeleted)
+_HOSTS: Final[tuple[type[Event], ...]] = (AppCreated, AppChanged, AppDeleted, DomainAdded, DomainRemoved)
+_VIEWS: Final[tuple[type[Event], ...]] = (ScriptSaved, ScriptDeleted, RouteCreated, RouteDeleted, AppSettingsChanged)
 _TRIGGERS: Final[tuple[type[Event], ...]] = (TriggerSaved, TriggerDeleted)
-_TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS, *_TRIGGERS)]
+_INSTANCE: Final[tuple[type[Event], ...]] = (InstanceSettingsChanged,)
+_TOPICS: Final = [event.TOPIC for event in (*_HOSTS, *_VIEWS, *_TRIGGERS, *_INSTANCE)]
 _PASS_WITHIN_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.02
 _RETRY_S: Final = 0.2
@@ -49,6 +52,7 @@ class Directory:
         self._worker_id = worker_id
         self._dead_after_s = dead_after_s
         self._hosts: DomainTable | None = None
+        self._instance: InstanceSettings | None = None
         self._views: dict[UUID, AppView] = {}
         self._triggers: dict[tuple[UUID, UUID], Trigger] = {}
         self._generation = 0
@@ -58,23 +62,38 @@ class Directory:
 
     async def app_of_host(self, host: str) -> UUID | None:
         """The app that answers for a canonical host."""
+        return (await self.hosts()).match(host)
+
+    async def hosts(self) -> DomainTable:
+        """Whose which host is, never older than the last change that this process has seen."""
         while self._hosts is None:
             generation = self._generation
             await self._set_baseline(NIL_APP)
             hosts = await read_hosts(self._reader)
             if generation == self._generation:
                 self._hosts = hosts
-        return self._hosts.match(host)
+        return self._hosts
+
+    async def instance(self) -> InstanceSettings:
+        """The instance's settings."""
+        while self._instance is None:
+            generation = self._generation
+            await self._set_baseline(NIL_APP)
+            instance = (await read_instance_settings(self._reader)).settings
+            if generation == self._generation:
+                self._instance = instance
+        return self._instance
 
     async def view(self, app_id: UUID) -> AppView:
-        """The app's scripts and routes, never older than the last change that this process has seen."""
+        """The app's scripts, routes and settings, never older than the last change that this process has seen."""
         while True:
             view = self._views.get(app_id)
             if view is not None:
                 return view
+            instance = await self.instance()
             generation = self._generation
             await self._set_baseline(app_id)
-            view = await read_app(self._reader, app_id)
+            view = await read_app(self._reader, app_id, instance)
             if generation == self._generation:
                 if len(self._views) >= _VIEWS_KEPT:
                     del self._views[next(iter(self._views))]
@@ -107,6 +126,8 @@ class Directory:
                 self._forget_triggers(recorded.app_id)
             elif isinstance(recorded.event, _HOSTS):
                 self._forget(NIL_APP)
+            elif isinstance(recorded.event, _INSTANCE):
+                self._forget_instance()
 
     def moved(self, app_id: UUID, position: int) -> None:
         """Another process has appended to an app; `run` looks at what."""
@@ -148,7 +169,10 @@ class Directory:
             if changed is not None:
                 self._forget(app_id)
                 self._forget_triggers(app_id)
-                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, changed)
+                if app_id == NIL_APP:
+                    self._forget_instance()
+                # Not `changed`: whoever waits does so for the end of a unit, whose last event may be none of those that are looked for.
+                await self._reader.fetch(_SQL["acknowledge"], self._worker_id, app_id, position)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("change_not_followed", app_id=str(app_id), position=position)
@@ -169,6 +193,12 @@ class Directory:
             self._hosts = None
         else:
             self._views.pop(app_id, None)
+
+    def _forget_instance(self) -> None:
+        """Every view has the bounds in it that follow from these settings."""
+        self._generation += 1
+        self._instance = None
+        self._views.clear()
 
     def _forget_triggers(self, app_id: UUID) -> None:
         self._generation += 1

@@ -11,6 +11,7 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
+from domain.bounds import UNBOUNDED
 from domain.clock import Clock
 from domain.events import Event, Metadata, Recorded, json_bytes
 from domain.executions import MAX_DEPTH, ExecutionDeadLettered, HttpRequest, HttpRequestAccepted, SkipReason
@@ -26,6 +27,7 @@ from runtime.directory import Directory
 from runtime.executor import Executor, Invocation, Outcome
 from runtime.offloop import off_loop
 from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_scheduled, terms_of_trigger
+from runtime.quotas import Quotas
 from runtime.sdk import EVENTS
 from runtime.services import rfc3339
 
@@ -49,20 +51,25 @@ class _ScriptDeleted(Exception):
 class Dispatcher:
     """Runs claimed rows."""
 
-    def __init__(self, log: Appender, executor: Executor, directory: Directory, principal_of: PrincipalOf, clock: Clock, ceiling: Ceiling) -> None:
+    def __init__(
+        self, log: Appender, executor: Executor, directory: Directory, principal_of: PrincipalOf, quotas: Quotas, clock: Clock, ceiling: Ceiling
+    ) -> None:
         self._log = log
         self._executor = executor
         self._directory = directory
         self._principal_of = principal_of
+        self.quotas = quotas
         self._clock = clock
         self._ceiling = ceiling
 
     async def run(self, work: Work, ended: Callable[[], None]) -> tuple[Invocation, Outcome] | None:
         """Run a row to its outcome; `ended` is called when its script has ended, each time that it is run, and what is left is to commit that.
 
-        None when it was skipped. Raises FenceLost, LogClosed, Unavailable or OutcomeUnknown: the row has no outcome from us then.
+        None when it was skipped. Raises QuotaExceeded, FenceLost, LogClosed, Unavailable or OutcomeUnknown: the row has no outcome from us then.
         """
         view = await self._directory.view(work.claim.app_id)
+        if view.bounds is not UNBOUNDED:
+            await self.quotas.admit_run(view.app_id, view.bounds)
         script = view.scripts.get(work.claim.task.script_id)
         depth = _depth(work)
         principal = await self._principal(work)
@@ -70,6 +77,7 @@ class Dispatcher:
         if reason is not None or script is None:
             await self._skip(work, reason or "script_deleted", depth)
             return None
+        self.quotas.usage.execution(view.app_id)
         call = await self._invocation(work, view, script, depth, principal)
         terms = _terms(work)
 

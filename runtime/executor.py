@@ -20,12 +20,14 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from domain.authz import Principal
+from domain.bounds import UNBOUNDED
 from domain.clock import Clock
-from domain.errors import Invalid, VersionConflict
+from domain.errors import Invalid, StorageFull, VersionConflict
 from domain.events import Metadata, Recorded
 from domain.modules import resolve
 from domain.ports import Appender, CheckReads, Reader, Recall
 from domain.sandbox import Ending, Job, RunResult, Sandbox, ScriptError, Source
+from domain.storage import stored_bytes
 from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
 from runtime.contention import HotStreams, StreamHot
@@ -71,7 +73,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an execution ended.
 
-    As its last run did, or in `contention`. `events` are what was committed, `journal` what an exact replay of the last run needs, with
+    As its last run did, or in `contention`. `duration_s` goes until the last run had ended; `queue_s` of it were spent waiting for a seat, and then `commit_s`
+    passed until its changes were durable. `events` are what was committed, `journal` what an exact replay of the last run needs, with
     the secrets in it that `revealed` knows.
     """
 
@@ -81,6 +84,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     duration_s: float
     reruns: int
+    queue_s: float = 0.0
+    commit_s: float = 0.0
     seed: str
     clock: datetime
     journal: tuple[Answer, ...]
@@ -295,9 +300,22 @@ class _Execution:
         if result.ending != "returned":
             return _Run(result, (), access, host)
         try:
-            return _Run(result, await host.changes(result.effects), access, host)
+            changes = await host.changes(result.effects)
+            await self._admit_bytes(changes)
         except EffectRefused as refusal:
             return _Run(failed(result, refusal.error), (), access, host)
+        except StorageFull as refusal:
+            return _Run(failed(result, ScriptError(type="BudgetExceeded", message=refusal.detail)), (), access, host)
+        return _Run(result, changes, access, host)
+
+    async def _admit_bytes(self, changes: Sequence[Change]) -> None:
+        """Raise StorageFull when the app may not store what these changes would."""
+        view, admit = self._call.view, self._executor.resources.admit_bytes
+        if view.bounds is UNBOUNDED or admit is None:
+            return
+        size = stored_bytes(change.effect for change in changes)
+        if size:
+            await admit(view.app_id, view.bounds, size)
 
     async def _commit(self, run: _Run) -> Outcome:
         call, executor = self._call, self._executor
@@ -306,6 +324,7 @@ class _Execution:
         changes = (*run.changes, *self._outcome(run.result, self._started_at, duration_s))
         reads = run.access.read_set()
         events: tuple[Recorded, ...] = ()
+        ended = time.perf_counter()
         if not changes:
             if run.result.ending in _BY_ITS_READS and run.host.reads_may_differ(reads):
                 await executor.check_reads(call.view.app_id, reads, run.access.now)
@@ -315,7 +334,7 @@ class _Execution:
             unit = Unit(app_id=call.view.app_id, metadata=_metadata(call), now=run.access.now, changes=changes, reads=reads, fence=self._fence)
             events = await executor.log.append(unit)
         executor.hot.ran(call.view.app_id, call.script.id, _touched(reads, run.changes))
-        return self._ended(run, events, duration_s)
+        return self._ended(run, events, duration_s, time.perf_counter() - ended)
 
     async def _redacted(self, run: _Run) -> _Run:
         """The run without the secrets that it has read: nothing that is kept of it has seen them."""
@@ -340,7 +359,7 @@ class _Execution:
         )
         return await self._commit(_Run(result, (), access, RunHost(access)))
 
-    def _ended(self, run: _Run, events: tuple[Recorded, ...], duration_s: float) -> Outcome:
+    def _ended(self, run: _Run, events: tuple[Recorded, ...], duration_s: float, commit_s: float) -> Outcome:
         return Outcome(
             ending=run.result.ending,
             result=run.result,
@@ -348,6 +367,8 @@ class _Execution:
             started_at=self._started_at,
             duration_s=duration_s,
             reruns=self._reruns,
+            queue_s=self._seat.idle_s,
+            commit_s=commit_s,
             seed=self._seed,
             clock=run.access.now,
             journal=tuple(run.host.journal),

@@ -58,18 +58,24 @@ from runtime.maintenance import Job, Maintenance, alone, retention_job, schedule
 from runtime.metrics import MeteredAppender, Metrics
 from runtime.passwords import Passwords
 from runtime.presence import bury, present
+from runtime.purge import Purge
+from runtime.quotas import Quotas
+from runtime.rates import Rates, follow_processes
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
 from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
+from runtime.storage import Storage
+from runtime.usage import Usage
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""
 _BACKGROUND_POOL: Final = 4
 _SWEEP_SECRETS_EVERY_S: Final = 3600.0
 _SWEEP_KEYS_EVERY_S: Final = 3600.0
+_SWEEP_USAGE_EVERY_S: Final = 86_400.0
 
 logger = structlog.get_logger(__name__)
 
@@ -92,6 +98,9 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     reactor: Reactor
     records: Records
     gate: Gate
+    rates: Rates
+    usage: Usage
+    quotas: Quotas
     access: AccessLog
     credentials: Credentials
     accounts: Accounts
@@ -104,6 +113,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     cron: CronScheduler
     requests: Requests
     live: Live
+    purge: Purge
     snapshots: Snapshots
     ceiling: Ceiling
     clock: Clock
@@ -141,7 +151,9 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     directory = Directory(reader, worker_id, settings.process.dead_s)
     ceiling = ceiling_of(settings.ceilings)
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs)
+    usage = Usage(background, clock)
+    quotas = Quotas(directory, usage, Storage(reader, log.head, clock), log, clock)
+    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes)
     executor = Executor(
         appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
@@ -162,21 +174,16 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
             metrics.rerun()
         records.add(record_of(call, outcome, held.task.source, held.task.trigger_id))
 
-    dispatcher = Dispatcher(appender, executor, directory, principal_of, clock, ceiling)
+    dispatcher = Dispatcher(appender, executor, directory, principal_of, quotas, clock, ceiling)
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
-    log.on_commit(lambda events, _: directory.changed(events))
-    log.on_commit(reactor.committed)
-    log.claim_for(reactor)
-    log.on_commit(metrics.committed)
     cron = CronScheduler(reader, appender, partial(alone, locks), clock)
-    log.on_commit(cron.committed)
-    log.wakeups.on_foreign(directory.moved)
-    log.wakeups.on_foreign(cron.moved)
-    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
+    purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
+    live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
     gate = Gate(settings.gate.slots, settings.gate.queue, settings.gate.wait_s, metrics)
     metrics.watch(sandbox_workers=lambda: sandbox.status().workers, gate_in_use=lambda: gate.in_use)
-    return Platform(
+    platform = Platform(
         settings=settings,
         worker_id=worker_id,
         pool=pool,
@@ -186,12 +193,15 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         appender=appender,
         sandbox=sandbox,
         blobs=blobs,
-        blob_sweep=BlobSweep(blobs.store, reader, settings.files.grace_s, clock),
+        blob_sweep=blob_sweep,
         directory=directory,
         executor=executor,
         reactor=reactor,
         records=records,
         gate=gate,
+        rates=Rates(),
+        usage=usage,
+        quotas=quotas,
         access=access,
         credentials=credentials,
         accounts=accounts,
@@ -203,11 +213,30 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
         requests=Requests(log, appender, keys, clock),
-        live=Live(log, reader, settings.realtime, LiveMetrics(metrics.registry)),
+        live=live,
+        purge=purge,
         snapshots=Snapshots(reader, clock),
         ceiling=ceiling,
         clock=clock,
     )
+    _listen(platform)
+    return platform
+
+
+def _listen(platform: Platform) -> None:
+    """Who is told of this process's commits, in this order, and of what others have appended."""
+    log, reactor = platform.log, platform.reactor
+    log.on_commit(lambda events, _: platform.directory.changed(events))
+    log.on_commit(reactor.committed)
+    log.claim_for(reactor)
+    log.on_commit(platform.metrics.committed)
+    log.on_commit(platform.cron.committed)
+    log.on_commit(platform.purge.committed)
+    log.wakeups.on_foreign(platform.directory.moved)
+    log.wakeups.on_foreign(platform.cron.moved)
+    log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
+    log.wakeups.on_foreign(platform.purge.moved)
+    log.wakeups.on_foreign(platform.live.moved)
 
 
 @asynccontextmanager
@@ -216,10 +245,15 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(platform.directory.run)
         tasks.start_soon(platform.records.run)
+        tasks.start_soon(platform.usage.run)
+        if "web" in roles:
+            tasks.start_soon(follow_processes, platform.rates, platform.reader, platform.settings.process.dead_s)
         tasks.start_soon(platform.access.run)
         tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+        if "reactor" in roles:
+            tasks.start_soon(platform.purge.run)
         tasks.start_soon(platform.live.run)
         async with anyio.create_task_group() as reactor:
             if "reactor" in roles:
@@ -244,6 +278,7 @@ def _jobs(platform: Platform) -> dict[str, tuple[Job, float]]:
         "sweep_sessions": (platform.accounts.sweep, 60.0),
         "sweep_api_keys": (platform.api_keys.sweep, _SWEEP_KEYS_EVERY_S),
         "sweep_secrets": (platform.secrets.sweep, _SWEEP_SECRETS_EVERY_S),
+        "sweep_usage": (platform.usage.retain, _SWEEP_USAGE_EVERY_S),
         "sweep_blobs": (platform.blob_sweep.run, BLOB_SWEEP_EVERY_S),
         "retention": retention_job(platform.maintenance),
     }

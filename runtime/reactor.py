@@ -18,7 +18,7 @@ import structlog
 
 from adapters.postgres.log import PgLog
 from domain.claiming import Born, Rooms
-from domain.errors import FenceLost, LogClosed, OutcomeUnknown, Throttled
+from domain.errors import FenceLost, LogClosed, OutcomeUnknown, QuotaExceeded, Throttled, Unavailable
 from domain.events import Recorded
 from domain.ports import Reader
 from domain.sandbox import ScriptError
@@ -181,6 +181,7 @@ class Reactor:
         return claimed.next_in_s
 
     async def _claim(self) -> Claimed:
+        await self._rouse()
         shares = self._backlog.shares()
         try:
             claimed = await claim(self._reader, self._worker_id, *shares) if shares.room else Claimed([], None)
@@ -195,6 +196,17 @@ class Reactor:
         self._strays = True  # the answer may be all that was lost
         await anyio.sleep(_PAUSE_S)
         return Claimed([], 0)
+
+    async def _rouse(self) -> None:
+        """Let apps go on whose quotas are no longer used up: a day has passed, or more was allowed."""
+        for app_id in list(self._backlog.resting):
+            try:
+                if await self._dispatcher.quotas.is_used_up(app_id):
+                    continue
+            except Unavailable:
+                return
+            self._backlog.resting.discard(app_id)
+            log.info("executions_go_on", app_id=str(app_id))
 
     async def _take(self, claimed: list[Claim], runs: anyio.abc.TaskGroup) -> None:
         try:
@@ -252,6 +264,9 @@ class Reactor:
             log.info("claim_lost", execution_id=str(held.task.execution_id), code=error.code)
         except LogClosed:
             await self._release(held, 0)
+        except QuotaExceeded as error:
+            self._rest(held.app_id, error)
+            await self._release(held, 0)
         except (Throttled, OutcomeUnknown) as error:
             # Not at once: what is away now would be away for the next attempt, too. If the outcome was committed after all, there is no claim to give back.
             log.warning("outcome_not_committed", execution_id=str(held.task.execution_id), error=error.detail)
@@ -265,6 +280,12 @@ class Reactor:
         finally:
             ended()
             self._leave(held)
+
+    def _rest(self, app_id: UUID, error: QuotaExceeded) -> None:
+        """Let an app's rows wait where they are: they are neither lost nor tried, and nothing is appended for them."""
+        if app_id not in self._backlog.resting:
+            self._backlog.resting.add(app_id)
+            log.info("executions_wait_for_quota", app_id=str(app_id), quota=error.extra.get("quota"))
 
     async def _fail(self, work: Work) -> None:
         """A fault of ours in running a row must not leave it claimed, nor be tried for ever: it spends an attempt."""

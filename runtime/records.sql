@@ -1,5 +1,8 @@
 -- name: insert
-INSERT INTO execution_records SELECT * FROM jsonb_populate_recordset(NULL::execution_records, $1::text::jsonb)
+-- Of deleted apps nothing is kept.
+INSERT INTO execution_records
+SELECT r.* FROM jsonb_populate_recordset(NULL::execution_records, $1::text::jsonb) AS r
+WHERE NOT EXISTS (SELECT FROM log_head h WHERE h.app_id = r.app_id AND h.closed)
 ON CONFLICT DO NOTHING
 
 -- name: partitions

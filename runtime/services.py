@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from domain.authz import Capability, Principal, decide
+from domain.bounds import Bounds
 from domain.errors import Invalid
 from domain.events import Event
 from domain.outbound import Outbound
@@ -26,6 +27,9 @@ from runtime.outside import Outside
 from runtime.redaction import Revealed
 from runtime.staging import Staging
 
+AdmitBytes = Callable[[UUID, Bounds, int], Awaitable[None]]
+"""`await admit_bytes(app_id, bounds, size)` returns when so many bytes more may be stored; raises StorageFull."""
+
 OVERREAD: Final = f"an execution may read at most {MAX_UNIT_READS} entries, documents and files"
 
 
@@ -35,6 +39,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     http: Outbound | None = None
     secrets: SecretReader | None = None
     blobs: Blobs | None = None
+    admit_bytes: AdmitBytes | None = None
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.accounts import FirstOwner
-from runtime.admin.apps import seed
+from runtime.admin.seeding import seed
 from runtime.platform import Platform
 from runtime.settings import Settings
 from runtime.version import read_version

@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 import msgspec
 
-VIEWER: Final = frozenset({"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read"})
+VIEWER: Final = frozenset(
+    {"apps.read", "scripts.read", "execute", "kv.read", "docs.read", "files.read", "secrets.read", "events.read", "executions.read", "domains.read"}
+)
 EDITOR: Final = VIEWER | {"scripts.write", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call", "routes.write"}
 """Editors write scripts but do not delete them."""
 APP_ADMIN: Final = EDITOR | {
@@ -33,11 +35,11 @@ IN_AN_APP: Final[Mapping[str | None, frozenset[str]]] = {None: frozenset(), "vie
 IN_THE_INSTANCE: Final[Mapping[str | None, frozenset[str]]] = {None: frozenset(), "member": MEMBER, "admin": ADMIN, "owner": OWNER}
 
 BY_SCOPE: Final[Mapping[str, frozenset[str]]] = {
-    "script:read": VIEWER - {"events.read", "executions.read"},
+    "script:read": VIEWER - {"events.read", "executions.read", "domains.read"},
     "script:write": frozenset({"scripts.write", "scripts.delete", "kv.write", "docs.write", "files.write", "pubsub.publish", "http.call"}),
     "route:write": frozenset({"routes.write"}),
     "log:read": frozenset({"events.read", "executions.read", "instance.read_log"}),
-    "domain:manage": frozenset({"domains.manage"}),
+    "domain:manage": frozenset({"domains.read", "domains.manage"}),
     "app:admin": frozenset({"triggers.manage", "dead_letters.manage", "topics.manage", "secrets.manage", "members.manage", "apps.manage"}),
     "instance:admin": frozenset({"keys.manage", "apps.create", "users.manage", "instance.settings"}),
 }

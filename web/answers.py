@@ -47,6 +47,13 @@ def error_of(result: RunResult, execution_id: UUID) -> PiCloudError:
             return ScriptRaised(detail, **extra)
 
 
+def timing_of(outcome: Outcome, gate_s: float) -> tuple[bytes, bytes]:
+    """`Server-Timing` (W3C), in ms: how long it waited for its turn, ran (over all of its runs), and took to become durable."""
+    queue_s = gate_s + outcome.queue_s
+    run_s = outcome.duration_s - outcome.queue_s
+    return (b"server-timing", b"queue;dur=%.3f, run;dur=%.3f, commit;dur=%.3f" % (queue_s * 1000, run_s * 1000, outcome.commit_s * 1000))
+
+
 def problem_reply(error: PiCloudError) -> Reply:
     """A problem document as a reply."""
     status, headers, body = problem(error)

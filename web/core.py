@@ -16,6 +16,8 @@ from runtime.blobs import Blobs
 from runtime.credentials import Credentials
 from runtime.directory import Directory
 from runtime.metrics import Metrics
+from runtime.quotas import Quotas
+from runtime.rates import Rates
 from runtime.secrets import Secrets
 from runtime.settings import Settings
 
@@ -51,5 +53,9 @@ class Core(Protocol):
     def directory(self) -> Directory: ...
     @property
     def secrets(self) -> Secrets: ...
+    @property
+    def rates(self) -> Rates: ...
+    @property
+    def quotas(self) -> Quotas: ...
     @property
     def metrics(self) -> Metrics: ...

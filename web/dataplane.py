@@ -5,12 +5,13 @@ It is plain ASGI, not Litestar: there is nothing to declare about routes that ot
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Final
 
 import structlog
 from uuid_utils.compat import uuid7
 
-from domain.authz import Capability, Principal, authorize
+from domain.authz import Capability, Principal, authorize, decide
 from domain.errors import Malformed, NotFound, Unauthenticated
 from domain.executions import HttpRequest
 from domain.ids import parse_uuid
@@ -20,15 +21,19 @@ from runtime.dispatch import request_ctx
 from runtime.executor import Invocation
 from runtime.platform import Platform
 from runtime.records import record_of
-from web.answers import answer_of, problem_reply, send_reply
+from web.answers import answer_of, problem_reply, send_reply, timing_of
+from web.cors import answer_cors
 from web.front import Receive, Scope, Send
+from web.headers import also
+from web.hosts import app_of_request
 from web.incoming import headers_for_script, host_of, query_of, read_body
+from web.limits import admit, admit_key
 from web.problems import translate
 from web.queued import answer_poll, answer_queued
 from web.realtime.asked import PREFIX
 from web.realtime.stream import answer_realtime
 from web.requests import request_id_of
-from web.security import credential_of, principal_of
+from web.security import credential_of, is_apps_host, is_own_machine, principal_of, refuse_service_worker
 
 _EXECUTE: Final = "/api/v1/execute/"
 _POLL: Final = "/api/v1/executions/"
@@ -62,15 +67,18 @@ class DataPlane:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         host = host_of(scope)
-        app_id = await self._platform.directory.app_of_host(host)
-        if app_id is None:
-            raise NotFound("no app answers for this host", code="unknown_host")
+        app_id = await app_of_request(self._platform.directory, scope)
+        refuse_service_worker(host, scope)
         view = await self._platform.directory.view(app_id)
+        if view.settings.cors.origins and await answer_cors(scope, send, view.settings.cors):
+            return
         match = view.routes.match(host, scope["method"], path)
         script = None if match is None else view.scripts.get(match.route.script_id)
         if match is None or script is None:
             raise NotFound("no route matches this request", code="no_route")
-        principal = await principal_of(self._platform.authentication, self._platform.settings, scope)
+        await admit(self._platform, scope, view)
+        principal = await principal_of(self._platform.authentication, self._platform.settings, scope, by_cookie=is_own_machine(host))
+        admit_key(self._platform, scope, view, principal)
         request = await self._read(scope, receive, host, path, match, attached=principal is not None)
         if match.route.dispatch_mode == "sync":
             await self._run(scope, receive, send, view, script, request, principal, kind="http")
@@ -80,7 +88,8 @@ class DataPlane:
     async def _execute(self, scope: Scope, receive: Receive, send: Send, rest: str) -> None:
         """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""
         script_id = parse_uuid(rest)
-        principal = await principal_of(self._platform.authentication, self._platform.settings, scope, changes=True)
+        by_cookie = not await is_apps_host(self._platform.directory, scope)
+        principal = await principal_of(self._platform.authentication, self._platform.settings, scope, changes=True, by_cookie=by_cookie)
         if principal is None:
             raise Unauthenticated
         missing = NotFound("there is no such script", code="script_not_found")
@@ -97,6 +106,8 @@ class DataPlane:
             raise missing
         if script.kind != "endpoint":
             raise Malformed("a module cannot be executed", code="not_an_endpoint")
+        await admit(self._platform, scope, view)
+        admit_key(self._platform, scope, view, principal)
         request = await self._read(scope, receive, host_of(scope), "/", None, attached=credential_of(scope) is not None)
         await self._run(scope, receive, send, view, script, request, principal, kind="admin")
 
@@ -138,8 +149,11 @@ class DataPlane:
             principal=principal,
             request_id=request_id_of(scope),
         )
+        asked = perf_counter()
         try:
             await platform.gate.enter()
+            entered = perf_counter()
+            platform.usage.execution(view.app_id)
             try:
                 outcome = await platform.executor.execute(call)
             finally:
@@ -151,6 +165,8 @@ class DataPlane:
         for _ in range(outcome.reruns):
             platform.metrics.rerun()
         platform.records.add(record_of(call, outcome, "http", None))
+        if view.settings.server_timing or (principal is not None and decide(principal, Capability.EXECUTIONS_READ, view.app_id).allowed):
+            also(scope, timing_of(outcome, entered - asked))
         reply = answer_of(outcome, call.execution_id)
         if outcome.events and _has_gone(receive):
             await platform.requests.abandon(view.app_id, call, reply.status)

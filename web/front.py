@@ -16,9 +16,10 @@ import structlog
 from domain.errors import Malformed, PiCloudError, TooLarge, Unavailable
 from runtime.metrics import Metrics
 from web.bodies import MAX_CONTROL_BODY_BYTES
+from web.headers import API, protecting, settled
 from web.paths import canonical_path
 from web.problems import problem, translate
-from web.requests import choose_request_id, note_head, note_options, request_id_of
+from web.requests import choose_request_id, note_head, note_options
 from web.security import add_renewed_cookie, header
 from web.system import PATHS
 from web.uploads import MAX_OVERHEAD_BYTES, is_upload
@@ -67,6 +68,7 @@ class Front:
         plane = "data"
         try:
             path, controls = self._check(scope)
+            answer.protects = protecting(path, controls=controls)
             if controls:
                 plane = "control"
                 await self._control(_for_control(scope, path), receive, answer.send)
@@ -114,19 +116,19 @@ class Front:
 
 
 class _Answer:
-    """The way back: notes the status (0 until there is one), adds what the front has settled, and leaves out the body of an answer to HEAD."""
+    """The way back: notes the status (0 until there is one), completes the headers, and leaves out the body of an answer to HEAD."""
 
     def __init__(self, send: Send, scope: Scope) -> None:
         self._send = send
         self._scope = scope
         self.status = 0
+        self.protects = API
 
     async def send(self, message: Message) -> None:
         """See ASGI's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"x-request-id"]
-            headers.append((b"x-request-id", request_id_of(self._scope).encode()))
+            headers = settled(self._scope, message.get("headers", ()), self.protects)
             add_renewed_cookie(headers, self._scope)
             message = {**message, "headers": headers}
         elif self._scope["method"] == "HEAD" and message["type"] == "http.response.body":

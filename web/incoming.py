@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qsl
 
 from domain.errors import Invalid, Malformed, TooLarge
@@ -48,7 +50,7 @@ def headers_for_script(scope: Scope, *, attached: bool) -> dict[str, str]:
     return headers
 
 
-def host_of(scope: Scope) -> str:
+def host_of(scope: Mapping[str, Any]) -> str:
     """The canonical host that a request names. Raises Malformed."""
     value = header(scope, b"host")
     if value is None:

@@ -57,6 +57,7 @@ class HeadersTooLarge(PiCloudError):
 
 
 _STATUSES: Final[Mapping[type[PiCloudError], int]] = {
+    errors.Moved: 308,
     errors.Malformed: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -109,6 +110,8 @@ def problem(error: PiCloudError) -> tuple[int, Headers, bytes]:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, errors.Moved):
+        headers.append((b"location", error.location.encode()))
     if isinstance(error, MethodNotAllowed) and "allow" in error.extra:
         headers.append((b"allow", ", ".join(error.extra["allow"]).encode("latin-1")))
     if isinstance(error, RangeNotSatisfiable):

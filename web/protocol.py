@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from domain.errors import Malformed, PiCloudError
 from web.corked import CorkedProtocol
+from web.headers import API
 from web.problems import HeadersTooLarge, RequestTimeout, UriTooLong, problem
 from web.requests import choose_request_id
 
@@ -214,7 +215,7 @@ class ProblemProtocol(CorkedProtocol):
 
     def _answer(self, error: PiCloudError) -> None:
         status, headers, body = problem(error)
-        headers += [(b"x-request-id", choose_request_id(None).encode()), (b"connection", b"close")]
+        headers += [(b"x-request-id", choose_request_id(None).encode()), (b"connection", b"close"), *API]
         self.transport.write(STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body)
         if not self.transport.can_write_eof():
             self.transport.close()

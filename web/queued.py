@@ -32,6 +32,7 @@ from projections.control.views import AppView
 from runtime.platform import Platform
 from runtime.requests import MAX_QUEUED_BODY_BYTES, Accepted, Incoming, check_key, is_final
 from web.answers import error_of, problem_reply, send_reply
+from web.cors import answer_cors
 from web.front import Receive, Scope, Send
 from web.requests import request_id_of
 from web.security import header
@@ -100,10 +101,16 @@ async def answer_poll(platform: Platform, scope: Scope, send: Send, rest: str) -
     """`GET /api/v1/executions/{execution_id}?token=…`: how a queued request stands. 404 for whoever has no valid token."""
     execution_id = parse_uuid(rest)
     missing = NotFound("there is no such execution, or the token is not for it", code="execution_not_found")
-    if execution_id is None or scope["method"] not in {"GET", "HEAD"}:
+    if execution_id is None:
         raise missing
     app_id = await platform.requests.app_of_token(execution_id, _token(scope["query_string"]))
-    newest = None if app_id is None else await platform.requests.outcome(app_id, execution_id)
+    cors = None if app_id is None else (await platform.directory.view(app_id)).settings.cors
+    if cors is not None and cors.origins and await answer_cors(scope, send, cors):
+        return
+    if scope["method"] not in {"GET", "HEAD"}:
+        raise missing
+    # Tokens outlive the apps that they were made in.
+    newest = None if app_id is None or app_id not in (await platform.directory.hosts()).apps else await platform.requests.outcome(app_id, execution_id)
     if newest is None:
         raise missing
     body = msgspec.json.encode(_standing(newest, execution_id))

@@ -2,6 +2,13 @@
 
 A request that carries both is judged by its header. The cookie alone does not prove that its bearer's own page sent the request, so a change by cookie must
 also come with an `Origin` of this host, which browsers set and pages cannot forge.
+
+Pages of an app are written by its authors, and a page can do all that a cookie allows on its own host. So on a host that an app answers for the cookie neither
+counts nor is set: whoever administers by cookie does so on a host that is no app's (the public base URL, `admin.localhost`). Nothing less would do: pages
+of one origin can read each other, and forge whatever their requests say of where they come from.
+
+This machine's own names (`localhost`, loopback addresses) are excepted, though the app `default` answers for them: who opens them sits at the machine, as a
+rule with apps of his own. What would outlast a visit there, a service worker, is not served.
 """
 
 from __future__ import annotations
@@ -13,8 +20,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from domain.authz import Principal
-from domain.errors import Forbidden
+from domain.errors import Forbidden, Invalid
+from domain.hosts import normalise_host
 from runtime.authentication import Authentication
+from runtime.directory import Directory
 from runtime.identity import Identity
 from runtime.settings import Settings
 
@@ -60,16 +69,46 @@ async def identity_of(authentication: Authentication, scope: Mapping[str, Any]) 
     return None if credential is None else await authentication.authenticate(credential.token)
 
 
-async def principal_of(authentication: Authentication, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None) -> Principal | None:
+async def principal_of(
+    authentication: Authentication, settings: Settings, scope: Mapping[str, Any], *, changes: bool | None = None, by_cookie: bool = True
+) -> Principal | None:
     """The principal of a request on the data plane; None is an anonymous one (or an invalid credential, or a cookie that another site's page may have sent).
 
-    `changes` says whether the request changes state; by default its method tells. Without a credential nothing is asked of the database.
+    `changes` says whether the request changes state; by default its method tells. `by_cookie` says whether cookies count: on hosts of apps they do not.
+    Without a credential nothing is asked of the database.
     """
     credential = credential_of(scope)
-    if credential is None or (credential.by_cookie and not comes_from_here(scope, settings, changes=changes)):
+    if credential is None or (credential.by_cookie and not (by_cookie and comes_from_here(scope, settings, changes=changes))):
         return None
     identity = await authentication.authenticate(credential.token)
     return None if identity is None else identity.principal
+
+
+async def is_apps_host(directory: Directory, scope: Mapping[str, Any]) -> bool:
+    """Whether cookies do not count on the host that a request names, because an app answers for it, or because it could be none. Not so on this machine's."""
+    try:
+        host = normalise_host(header(scope, b"host") or "")
+    except Invalid:
+        return True
+    return not is_own_machine(host) and await directory.app_of_host(host) is not None
+
+
+def is_own_machine(host: str) -> bool:
+    """Whether a canonical host is this machine as seen from itself."""
+    return host in {"localhost", "::1"} or (host.startswith("127.") and host.replace(".", "").isdigit())
+
+
+def refuse_service_worker(host: str, scope: Mapping[str, Any]) -> None:
+    """Raise Forbidden for a page's service worker on a host where cookies count: it would see what the pages of administration get, ever after."""
+    if is_own_machine(host) and header(scope, b"service-worker") is not None:
+        raise Forbidden("there are no service workers on this host; use the app's own, <slug>.localhost", code="shared_origin", field="host")
+
+
+async def refuse_shared_origin(directory: Directory, scope: Mapping[str, Any]) -> None:
+    """Raise Forbidden for a cookie on a host that an app answers for."""
+    credential = credential_of(scope)
+    if credential is not None and credential.by_cookie and await is_apps_host(directory, scope):
+        raise Forbidden("the session cookie does not count on a host of an app; use another, or a bearer token", code="shared_origin", field="host")
 
 
 def refuse_forgery(scope: Mapping[str, Any], settings: Settings, *, changes: bool | None = None) -> None:

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
+from typing import Final
 
 from adapters.blobs.spool import PIECE_BYTES, Disk, discard_old, is_older, spooled
 from domain.blobs import Blob, is_checksum
 from domain.errors import Damaged
+
+_OWNER: Final = "owner"
 
 
 class LocalBlobs:
@@ -61,6 +64,10 @@ class LocalBlobs:
         """See `BlobStore.claim`."""
         return await self._disk.run(lambda: self._claim(owner))
 
+    async def owner(self) -> str | None:
+        """See `BlobStore.owner`."""
+        return await self._disk.run(self._owner)
+
     def _path(self, checksum: str) -> Path:
         assert is_checksum(checksum), checksum
         return self._root / checksum[:2] / checksum
@@ -99,10 +106,16 @@ class LocalBlobs:
     def _claim(self, owner: str) -> str:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked(fcntl.LOCK_EX):
-            path = self._root / "owner"
+            path = self._root / _OWNER
             if not path.exists():
                 path.write_text(owner)
             return path.read_text()
+
+    def _owner(self) -> str | None:
+        if not (self._root / _OWNER).exists():  # and perhaps no store at all, which looking must not make
+            return None
+        with self._locked(fcntl.LOCK_SH):
+            return (self._root / _OWNER).read_text()
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:

@@ -98,9 +98,20 @@ class ObjectBlobs:
             try:
                 await obstore.put_async(self._store, _OWNER, owner.encode(), mode="create")
             except AlreadyExistsError:
-                found = await obstore.get_async(self._store, _OWNER)
-                return bytes(await found.bytes_async()).decode()
+                return await self._read_owner()
             return owner
+
+    async def owner(self) -> str | None:
+        """See `BlobStore.owner`."""
+        with _translated():
+            try:
+                return await self._read_owner()
+            except FileNotFoundError:
+                return None
+
+    async def _read_owner(self) -> str:
+        found = await obstore.get_async(self._store, _OWNER)
+        return bytes(await found.bytes_async()).decode()
 
 
 def _open(place: S3Place) -> S3Store:

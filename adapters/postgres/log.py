@@ -151,6 +151,10 @@ class PgLog:
         """Refuse every later unit of an app's log. Idempotent."""
         await self._fetch(_SQL["close_head"], app_id)
 
+    async def note_dropped(self, app_id: UUID) -> None:
+        """Take note that nothing but its events is left of a closed log: from now on `verify` finds whatever there is. Idempotent."""
+        await self._fetch(_SQL["note_dropped"], app_id)
+
     def _cause(self, row: asyncpg.Record) -> Cause | None:
         if row["state"] is None:
             return None

@@ -13,6 +13,9 @@ SELECT pg_advisory_unlock($1, $2)
 -- name: close_head
 INSERT INTO log_head AS h (app_id, closed) VALUES ($1, true) ON CONFLICT (app_id) DO UPDATE SET closed = true, epoch = h.epoch + 1 WHERE NOT h.closed
 
+-- name: note_dropped
+UPDATE log_head SET dropped = true WHERE app_id = $1 AND closed
+
 -- name: head
 SELECT position FROM log_head WHERE app_id = $1
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid7
 
+from domain.errors import LogClosed
 from domain.ports import Reader
 from domain.statements import load_sql
 
@@ -44,7 +45,7 @@ class SubscriberKeys:
         self._lifetime_s = lifetime_s
 
     async def active(self, app_id: UUID) -> SigningKey:
-        """The key to sign by; whoever asks first makes it."""
+        """The key to sign by; whoever asks first makes it. Raises LogClosed for an app that was deleted."""
         while True:
             rows = await self._reader.fetch(_SQL["active"], app_id)
             if rows:
@@ -76,4 +77,6 @@ class SubscriberKeys:
         await self._reader.fetch(_SQL["remove"], app_id, kid)
 
     async def _make(self, app_id: UUID) -> None:
-        await self._reader.fetch(_SQL["make_first"], app_id, str(uuid7()), secrets.token_bytes(_KEY_BYTES))
+        rows = await self._reader.fetch(_SQL["make_first"], app_id, str(uuid7()), secrets.token_bytes(_KEY_BYTES))
+        if rows[0]["closed"]:
+            raise LogClosed

@@ -2,8 +2,12 @@
 SELECT kid, key FROM vault_subscriber_keys WHERE app_id = $1 AND retired_at IS NULL
 
 -- name: make_first
--- Of several that make the first key at once one wins, and all use its.
-INSERT INTO vault_subscriber_keys (app_id, kid, key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+-- Of several that make the first key at once one wins, and all use its. A deleted app, which a run may still be of, gets none.
+WITH ended AS MATERIALIZED (SELECT EXISTS (SELECT FROM log_head WHERE app_id = $1 AND closed) AS closed),
+made AS (
+    INSERT INTO vault_subscriber_keys (app_id, kid, key) SELECT $1::uuid, $2::text, $3::bytea FROM ended WHERE NOT closed ON CONFLICT DO NOTHING
+)
+SELECT closed FROM ended
 
 -- name: rotate
 WITH retired AS (

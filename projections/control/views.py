@@ -8,11 +8,14 @@ from uuid import UUID
 
 import msgspec
 
+from domain.app_settings import AppSettings, InstanceSettings
+from domain.bounds import UNBOUNDED, Bounds, effective
 from domain.hosts import DomainTable
 from domain.ports import Reader
 from domain.routing import Route, RouteTable
 from domain.sandbox import Limits, ScriptKind
 from domain.statements import load_sql
+from projections.settings.reads import read_app_settings
 
 _SQL: Final = load_sql("projections.control", "views.sql")
 
@@ -30,30 +33,36 @@ class ScriptView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppView(msgspec.Struct, frozen=True, kw_only=True):
-    """What one app would run now: its scripts by id, its modules' sources by name, its routes compiled."""
+    """What one app would run now: its scripts by id, its modules' sources by name, its routes compiled; and its settings, with the bounds that hold for it."""
 
     app_id: UUID
     scripts: dict[UUID, ScriptView]
     modules: dict[str, ScriptView]
     routes: RouteTable
+    settings: AppSettings = AppSettings()
+    bounds: Bounds = UNBOUNDED
 
 
 async def read_hosts(reader: Reader) -> DomainTable:
-    """Every app's `<slug>.localhost` and the hosts it claims."""
+    """Every app's `<slug>.localhost`, those of its old slugs, and the hosts it claims."""
     rows = await reader.fetch(_SQL["hosts"])
     claims = {row["pattern"]: row["app_id"] for row in rows if row["pattern"] is not None}
-    return DomainTable.compile(claims, {row["slug"]: row["app_id"] for row in rows})
+    old_slugs = {old: row["slug"] for row in rows for old in row["old_slugs"]}
+    return DomainTable.compile(claims, {row["slug"]: row["app_id"] for row in rows}, old_slugs)
 
 
-async def read_app(reader: Reader, app_id: UUID) -> AppView:
-    """An app's scripts and routes. Of an unknown app: none."""
+async def read_app(reader: Reader, app_id: UUID, instance: InstanceSettings) -> AppView:
+    """An app's scripts, routes and settings. Of an unknown app: none."""
     scripts = [_script(row) for row in await reader.fetch(_SQL["scripts"], app_id)]
     routes = [msgspec.json.decode(row["route"], type=Route) for row in await reader.fetch(_SQL["routes"], app_id)]
+    settings = (await read_app_settings(reader, app_id)).settings
     return AppView(
         app_id=app_id,
         scripts={script.id: script for script in scripts},
         modules={script.name: script for script in scripts if script.kind == "module"},
         routes=RouteTable.compile(routes),
+        settings=settings,
+        bounds=effective(settings.bounds, instance.defaults, instance.ceilings),
     )
 
 

@@ -16,6 +16,7 @@ from adapters.postgres.log import PgLog
 from domain.apps import AppDeleted
 from domain.errors import Overloaded, Throttled, Unavailable
 from domain.events import Recorded
+from domain.ids import NIL_APP
 from domain.ports import Reader
 from domain.statements import load_sql
 from runtime.live.channel import Key
@@ -54,6 +55,7 @@ class Live:
         self._by_app: Counter[UUID] = Counter()
         self._by_address: Counter[str] = Counter()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._apps_moved = anyio.Event()
         self._is_closed = False
         metrics.watch(subscribers=self._by_app.total, lag=self._lag)
         events.on_commit(lambda committed, _: self._committed(committed))
@@ -114,9 +116,16 @@ class Live:
             for subscription in feed.subscriptions():
                 subscription.end("shutdown")
 
+    def moved(self, app_id: UUID, position: int) -> None:
+        """Another process has appended something: perhaps it has deleted an app."""
+        del position
+        if app_id == NIL_APP:
+            self._apps_moved.set()
+
     async def run(self) -> None:
         """Run feeds and heartbeats until cancelled."""
         async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._watch_apps)
             try:
                 while True:
                     await self._round()
@@ -162,6 +171,12 @@ class Live:
         for recorded in events:
             if isinstance(recorded.event, AppDeleted):
                 self._end_app(recorded.event.app_id)
+
+    async def _watch_apps(self) -> None:
+        while True:
+            await self._apps_moved.wait()
+            self._apps_moved = anyio.Event()
+            await self._end_deleted_apps()
 
     async def _end_deleted_apps(self) -> None:
         """Those that another process has deleted."""

@@ -15,20 +15,22 @@ from litestar.handlers import HTTPRouteHandler
 from uuid_utils.compat import uuid7
 
 from adapters.postgres.vault import User
+from domain.apps import AppCreated, app_stream
 from domain.authz import AppRole, Principal, authorize
 from domain.errors import Conflict, Forbidden, NotFound, PiCloudError, Unavailable, VersionConflict
 from domain.events import Recorded
 from domain.ids import NIL_APP
 from domain.ports import Appender
 from domain.routing import RouteSpec
-from domain.units import Unit
+from domain.units import Change, Read, Record, Unit
 from projections.control.app_reads import page_apps
 from projections.control.reads import page_scripts
 from projections.control.route_reads import read_routes
-from runtime.admin.apps import Apps, seed
+from runtime.admin.apps import Apps
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.script_drafts import ScriptChange
 from runtime.admin.scripts import Scripts
+from runtime.admin.seeding import seed
 from runtime.admin.writing import ATTEMPTS, Acting, AdminWriter, retried
 from runtime.identity import Identity
 from runtime.platform import Platform, open_platform
@@ -148,6 +150,22 @@ async def test_whoever_always_loses_is_told() -> None:
         await retried(attempt)
     assert caught.value.code == "concurrent_changes"
     assert tries == ATTEMPTS
+
+
+async def test_who_is_no_longer_who_he_was_changes_nothing_in_the_instance(platform: Platform) -> None:
+    """Also through a key: whatever his right rests on must still stand when a change is committed."""
+    app = await make_app(platform)
+    rests_on = Read(app_stream(app), 1)
+    stale = Acting("user:test", "request", (rests_on,))
+    await Apps(platform.reader, writer(platform)).create("two", "two", stale)
+    await writer(platform).append(NIL_APP, ACTING, [Change(Record(name=app_stream(app), event=AppCreated(app_id=app, name="one", slug="one")))])
+    head = await platform.log.head(NIL_APP)
+    with pytest.raises(Conflict) as refused:
+        await retried(lambda: Apps(platform.reader, writer(platform)).create("three", "three", stale))
+    assert refused.value.code == "authority_changed", "and it is not tried again"
+    assert await platform.log.head(NIL_APP) == head
+    await Apps(platform.reader, writer(platform)).create("three", "three", stale.but(app_stream(app)))
+    await scripts(platform).create(app, ScriptChange(name="main", source=ENDPOINT), stale)
 
 
 def call_of(platform: Platform, app: UUID, role: AppRole | None, **more: Any) -> AdminCall:

@@ -160,7 +160,9 @@ async def test_what_is_no_blob_is_let_alone(store: BlobStore, tmp_path: Path) ->
 
 
 async def test_a_store_is_its_first_claimants(store: BlobStore) -> None:
+    assert await store.owner() is None
     assert [await store.claim(owner) for owner in ("a", "b", "a")] == ["a", "a", "a"]
+    assert await store.owner() == "a"
     assert await older(store, soon()) == set()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.hosts import DomainTable, covers, normalise_host, parent_names, parse_host_pattern, slug_host
+from domain.hosts import DomainTable, covers, is_public_name, normalise_host, overlap, parent_names, parse_host_pattern, slug_below, slug_host
 
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
 
@@ -213,3 +213,36 @@ def test_table_agrees_with_a_plain_model(claims: dict[str, UUID], host: str) -> 
     fitting = [pattern for pattern in claims if covers(pattern, host)]
     best = min(fitting, key=lambda pattern: (pattern.startswith("*."), -len(pattern)), default=None)
     assert DomainTable.compile(claims, {}).match(host) == (claims[best] if best else None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "slug"),
+    [("shop.localhost", "shop"), ("*.shop.localhost", "shop"), ("a.b.localhost", "b"), ("*.localhost", "*"), ("localhost", None), ("a.example", None)],
+)
+def test_the_slug_below_localhost(pattern: str, slug: str | None) -> None:
+    assert slug_below(pattern) == slug
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("a.com", True), ("*.a.com", True), ("com", False), ("*.com", False), ("localhost", False), ("127.0.0.1", False), ("::1", False), ("2001:db8::1", False)],
+)
+def test_public_names(pattern: str, *, expected: bool) -> None:
+    assert is_public_name(pattern) is expected
+
+
+def test_patterns_overlap_when_some_host_matches_both() -> None:
+    for one, other in (("a.com", "a.com"), ("*.a.com", "b.a.com"), ("*.a.com", "*.b.a.com")):
+        assert overlap(one, other)
+        assert overlap(other, one)
+    for one, other in (("a.com", "*.a.com"), ("*.a.com", "*.b.com"), ("a.com", "b.com")):
+        assert not overlap(one, other)
+        assert not overlap(other, one)
+
+
+def test_old_slugs_hosts_have_moved() -> None:
+    table = DomainTable.compile({}, {"new": A}, {"old": "new"})
+    assert table.match("old.localhost") is None
+    assert table.moved_to("old.localhost") == "new.localhost"
+    assert table.moved_to("new.localhost") is None
+    assert table.apps == {A}

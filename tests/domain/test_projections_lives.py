@@ -66,4 +66,4 @@ def test_parts_of_a_projection_share_stages() -> None:
     created = (app_stream(ONE), AppCreated(app_id=ONE, name="One", slug="one"))
     deleted = (app_stream(TWO), AppDeleted(app_id=TWO, slug="two"))
     (stage,) = Apps().apply(log(created, deleted))
-    assert sorted(statement.sql.split()[0] for statement in stage) == ["DELETE", "INSERT"]
+    assert sorted(statement.sql.split()[0] for statement in stage) == ["DELETE", "INSERT", "INSERT"]

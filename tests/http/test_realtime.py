@@ -213,7 +213,7 @@ async def test_tokens_and_admins_may_follow(served: Served, site: Site) -> None:
         ("topics/secret", {"authorization": f"Bearer {token.token}"}),
         ("topics/secret", {"authorization": f"Bearer {session}"}),
         ("topics/internal", {"authorization": f"Bearer {session}"}),
-        ("topics/unregistered", {"cookie": f"picloud_session={session}"}),
+        ("topics/unregistered", {"authorization": f"Bearer {session}"}),
         ("kv/unregistered", {"authorization": f"Bearer {session}"}),
     ):
         (await follow(served, site, f"/realtime/{path}", **headers)).close()

@@ -12,9 +12,11 @@ import msgspec
 from hypothesis import strategies as st
 
 from domain.api_keys import ApiKeyCreated, ApiKeyRevoked, api_key_stream
-from domain.apps import AppCreated, AppDeleted, DomainAdded, DomainRemoved, app_stream, domain_stream
+from domain.app_settings import SETTINGS, AppSettings, AppSettingsChanged, InstanceSettings, InstanceSettingsChanged, KeyLimits
+from domain.apps import AppChanged, AppCreated, AppDeleted, AppPurged, DomainAdded, DomainRemoved, app_stream, domain_stream
 from domain.authz import AppRole
 from domain.blobs import Blob
+from domain.bounds import RateLimits
 from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.docs.events import CreateDoc, DeleteDoc, PutDoc, UpdateDoc
@@ -72,6 +74,7 @@ class History:
         self._versions: dict[UUID, int] = {}
         self._owners: dict[tuple[str, int], UUID] = {}
         self._spent: set[UUID] = set()
+        self._unpurged: UUID | None = None
         self._files: set[tuple[UUID, str, UUID]] = set()
 
     def batch(self, steps: list[Step]) -> list[Unit]:
@@ -267,9 +270,16 @@ class History:
     def _app(self, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
         slug = f"app-{b}"
         changes: list[Change] = []
+        if a == 3 and ("slug", b) in self._owners:
+            same = self._owners["slug", b]
+            return NIL_APP, [_record(app_stream(same), AppChanged(app_id=same, name=f"Renamed {c}", slug=slug, old_slugs=(f"old-{b}",) * (c > 0)))]
         owner = self._owners.pop(("slug", b), None)
         if owner is not None:
             changes = [_record(app_stream(owner), AppDeleted(app_id=owner, slug=slug)), release_name("slug", slug, owner)]
+            # Sometimes an app is purged with the next that is deleted.
+            ended = owner if self._unpurged is None else self._unpurged
+            changes += [_record(app_stream(ended), AppPurged(app_id=ended))] if a else []
+            self._unpurged = None if a else owner
         if owner is None or c:
             owner = self._owners["slug", b] = self._id()
             changes += [_record(app_stream(owner), AppCreated(app_id=owner, name=f"App {a}", slug=slug)), claim_name("slug", slug, owner)]
@@ -334,6 +344,15 @@ def _secret(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change
     return APPS[a % 2], [Change(effects[c]), *([Change(effects[0])] if b == 3 else [])]
 
 
+def _settings(history: History, a: int, b: int, c: int) -> tuple[UUID, list[Change]]:
+    del history
+    if c == 2:
+        event: Event = InstanceSettingsChanged(settings=InstanceSettings(control_plane=KeyLimits(requests_per_minute_per_key=b + 1)))
+        return NIL_APP, [_record(SETTINGS, event)]
+    settings = AppSettings(limits=RateLimits(requests_per_minute=b + 1), server_timing=bool(c))
+    return APPS[a % 2], [_record(SETTINGS, AppSettingsChanged(settings=settings))]
+
+
 STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] = {
     "kv": History._kv,
     "publish": History._publish,
@@ -357,6 +376,7 @@ STEPS: dict[str, Callable[[History, int, int, int], tuple[UUID, list[Change]]]] 
     "member": History._member,
     "api_key": History._api_key,
     "secret": _secret,
+    "settings": _settings,
 }
 
 _FREQUENT = ("kv", "kv", "file", "trigger", "cron", "schedule", "outcome", "outcome", "outcome", "resolve", "accept")

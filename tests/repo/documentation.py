@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
+from uuid import UUID
 
 import msgspec
 from litestar import Litestar
 
 from adapters.sandbox import sdk_stub
+from domain.authz import RULES, AppRole, InstanceRole, Principal, app_role, decide
 from runtime.settings import settings_help
 from tests.served import ROOT
 from web.app import routers
@@ -28,11 +30,13 @@ from web.openapi.document import build_document
 OPERATIONS_MARK: Final = "<!-- operations -->"
 _PREFIX: Final = "/api/v1/admin"
 SETTINGS_MARK: Final = "<!-- settings -->"
+ACCESS: Final = ROOT / "docs/access/authorisation.md"
 SHELL: Final = "sh"
 SHOWN: Final = frozenset({"text", "json"})
 _FENCE: Final = re.compile(r"(<!-- (?P<note>[a-z_ ]+) -->\n)?^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASK_FOR_S: Final = 15.0
 _PAUSE_S: Final = 0.05
+_APP: Final = UUID(int=1)
 _MARK: Final = "--- end of block ---"
 
 
@@ -137,13 +141,54 @@ def _row(method: str, path: str, operation: dict[str, Any]) -> str:
     return f"| `{method.upper()} {path.removeprefix(_PREFIX)}` | `{operation['operationId']}` | {role} | {scopes} |\n"
 
 
+def access_tables() -> dict[str, str]:
+    """The tables of `docs/access/authorisation.md` by the marks that stand before them, from the table that decides."""
+    roles = [[f"`{role}`", _implied(role)] for role in reversed(get_args(InstanceRole))]
+    return {
+        "<!-- roles -->": _table(["in the instance", "in every app"], roles),
+        "<!-- app capabilities -->": _capabilities(of_instance=False),
+        "<!-- instance capabilities -->": _capabilities(of_instance=True),
+    }
+
+
+def _implied(role: InstanceRole) -> str:
+    found = app_role(Principal(kind="user", instance_role=role), _APP)
+    return "what a membership says" if found is None else f"`{found}`"
+
+
+def _capabilities(*, of_instance: bool) -> str:
+    """Which roles have each capability, the lowest first, and the scope that it takes of a key."""
+    people = (
+        {role: Principal(kind="user", instance_role=role) for role in reversed(get_args(InstanceRole))}
+        if of_instance
+        else {role: Principal(kind="user", app_roles={_APP: role}) for role in reversed(get_args(AppRole))}
+    )
+    place = None if of_instance else _APP
+    rows = [
+        [f"`{capability}`", *("yes" if decide(person, capability, place).allowed else "no" for person in people.values()), f"`{rule.scope}`"]
+        for capability, rule in RULES.items()
+        if rule.of_instance is of_instance
+    ]
+    return _table(["capability", *(f"`{role}`" for role in people), "scope of a key"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
 def refresh() -> None:
-    """Write anew what documents show of the code: the settings, the SDK and the API."""
+    """Write anew what documents show of the code: the settings, the SDK, the API and who may do what."""
+    for mark, shown in access_tables().items():
+        _replace(ACCESS, mark, shown)
     readme, sdk, api = ROOT / "README.md", ROOT / "docs/sdk.md", ROOT / "docs/api.md"
     api.write_text(api.read_text().partition(OPERATIONS_MARK)[0] + f"{OPERATIONS_MARK}\n\n{operations_help()}")
-    table = f"{SETTINGS_MARK}\n{settings_help(markdown=True)}\n"
-    readme.write_text(re.sub(rf"{SETTINGS_MARK}\n(\|.*\n)*", lambda _: table, readme.read_text()))
+    _replace(readme, SETTINGS_MARK, settings_help(markdown=True))
     sdk.write_text(re.sub(r"```pyi\n.*?```", lambda _: f"```pyi\n{sdk_stub().strip()}\n```", sdk.read_text(), flags=re.DOTALL))
+
+
+def _replace(document: Path, mark: str, table: str) -> None:
+    """Put a table behind a mark, in place of the one that stands there."""
+    document.write_text(re.sub(rf"{mark}\n(\|.*\n)*", lambda _: f"{mark}\n{table}\n", document.read_text()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,11 @@ from typing import Any
 
 import httpx
 import msgspec
+from uuid_utils.compat import uuid7
 
+from domain.apps import DomainAdded, domain_stream
+from domain.clock import Clock, utc_now
+from domain.ids import NIL_APP
 from runtime.environment import Secret
 from runtime.platform import Platform, open_platform
 from runtime.settings import Admin, Http, Process, SandboxSettings, Settings
@@ -53,6 +57,11 @@ class Site(msgspec.Struct, frozen=True):
     app: App
     client: httpx.AsyncClient
 
+    async def claim(self, host: str) -> None:
+        """Let the app answer for a host more."""
+        added = DomainAdded(domain_id=uuid7(), app_id=self.app.id, pattern=host)
+        await App(self.app.platform, NIL_APP).put((domain_stream(added.domain_id), added))
+
     async def at(self, path: str, source: str, mode: Any = "sync", **script: Any) -> str:
         """Let a script answer at a path; returns the path."""
         more = {key: script.pop(key) for key in ("method", "path_kind") if key in script}
@@ -61,9 +70,9 @@ class Site(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def serving(dsn: str, settings: Settings = SERVED) -> AsyncIterator[Served]:
+async def serving(dsn: str, settings: Settings = SERVED, clock: Clock = utc_now) -> AsyncIterator[Served]:
     """A whole PiCloud on a prepared database, with an owner."""
-    async with open_platform(dsn, settings) as platform:
+    async with open_platform(dsn, settings, clock) as platform:
         await platform.accounts.bootstrap(settings.admin, lambda _: None)
         async with serve(build(platform)) as url:
             yield Served(platform, url)

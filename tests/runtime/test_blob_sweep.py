@@ -1,4 +1,4 @@
-"""Orphans are swept once they are old; what any event of any app ever named stays; another instance's blobs are let alone."""
+"""Orphans are swept once they are old; what any event of an app ever named stays as long as the app; another instance's blobs are let alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime.database import rebuild_projections
 from runtime.platform import Platform
 from runtime.settings import Files
 from tests.postgres import cloned
-from tests.runtime.world import QUICK, App, new_app, running
+from tests.runtime.world import QUICK, App, delete_app, new_app, running
 
 pytestmark = pytest.mark.anyio
 
@@ -68,9 +68,17 @@ async def test_old_orphans_go_and_what_was_ever_named_stays(platform: Platform, 
     age(tmp_path / "blobs/unfinished/old")
     await rebuild_projections(dsn, ["files"])
     await platform.blob_sweep.run()
-    stay = (b"first", b"second", b"of a closed app", b"young orphan")
-    assert [place(tmp_path, data).exists() for data in (*stay, b"old orphan")] == [True] * 4 + [False]
+    stay, go = (b"first", b"second", b"young orphan"), (b"of a closed app", b"old orphan")
+    assert [place(tmp_path, data).exists() for data in (*stay, *go)] == [True] * 3 + [False] * 2
     assert [path.name for path in (tmp_path / "blobs/unfinished").iterdir()] == ["young"]
+
+
+async def test_bytes_that_only_deleted_apps_have_named_go_though_nothing_is_named_any_more(platform: Platform, app: App, tmp_path: Path) -> None:
+    await create(app, b"bytes")
+    await delete_app(app)
+    age(place(tmp_path, b"bytes"))
+    await platform.blob_sweep.run()
+    assert not place(tmp_path, b"bytes").exists()
 
 
 async def test_bytes_that_are_stored_again_are_young_again(platform: Platform, app: App, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from domain.sandbox import LogLine, ScriptError
 from runtime.platform import Platform
 from runtime.records import Record
-from tests.runtime.world import App, eventually
+from tests.runtime.world import App, eventually, new_app
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +60,17 @@ async def test_a_record_that_cannot_be_stored_is_dropped_alone(app: App, platfor
     assert platform.records.dropped - dropped == 3
     platform.records.add(record(app, error=ScriptError("E", "\x00")))
     assert await eventually(lambda: _count(app), lambda count: count == 4) == 4
+
+
+async def test_of_a_deleted_app_nothing_is_kept(app: App, platform: Platform) -> None:
+    other = await new_app(platform)
+    await platform.log.close_app(app.id)
+    dropped = platform.records.dropped
+    platform.records.add(record(app))
+    platform.records.add(record(other))
+    assert await eventually(lambda: _count(other), lambda count: count == 1) == 1
+    assert await _count(app) == 0
+    assert platform.records.dropped == dropped
 
 
 async def test_more_than_is_kept_in_memory_is_dropped_and_counted(app: App, platform: Platform) -> None:

@@ -11,7 +11,7 @@ import anyio
 import msgspec
 from uuid_utils.compat import uuid7
 
-from domain.apps import AppCreated, app_stream
+from domain.apps import AppCreated, AppDeleted, AppPurged, app_stream
 from domain.authz import Principal
 from domain.clock import Clock, utc_now
 from domain.events import Event, Metadata, Recorded
@@ -142,6 +142,19 @@ async def new_app(platform: Platform) -> App:
     nil = App(platform, NIL_APP)
     await nil.put((app_stream(app_id), created))
     return App(platform, app_id)
+
+
+async def delete_app(app: App) -> None:
+    """Delete an app that `new_app` has made, and wait until nothing is left of it."""
+    nil = App(app.platform, NIL_APP)
+    await nil.put((app_stream(app.id), AppDeleted(app_id=app.id, slug=f"a{app.id.hex}", name="test")))
+    await purged(app)
+
+
+async def purged(app: App) -> None:
+    """Return once nothing is left of a deleted app."""
+    nil = App(app.platform, NIL_APP)
+    await eventually(lambda: nil.events(AppPurged), lambda events: any(event.event.app_id == app.id for event in events))  # type: ignore[attr-defined]
 
 
 @asynccontextmanager

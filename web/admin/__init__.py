@@ -9,9 +9,9 @@ The conventions of every module here:
   this request.
 - **What it needs** of its caller stands in its decorator, `opt=needs(Capability.KV_READ)`, or `CREDENTIAL` or `NO_CREDENTIAL` (`web.admin.needs`); a route
   without a declaration fails. Capabilities of the instance are asked for before the handler runs.
-- **Apps in paths**: `app = await call.app(reference)` finds by id or slug and asks for what is needed there; unknown and invisible are the same 404. Where the
-  app follows from something else: `call.require(app_id)`, and turn its NotFound into the one that a missing thing gets. Authorise before telling anything,
-  also about conflicts.
+- **Apps in paths**: `app = await call.app(reference)` finds by id or slug and asks for what is needed there; unknown and invisible are the same 404, and
+  an old slug is 308 (404 `app_renamed` outside the path). Where the app follows from something else: `call.require(app_id)`, and turn its NotFound into the
+  one that a missing thing gets. Authorise before telling anything, also about conflicts.
 - **Ids in paths** are `str`: `id_segment(script, "script")` (404 for what cannot be an id). Any other text: `segment(key, "key")`, which undoes the
   percent-encoding; the path that Litestar sees is still encoded, so `%2F` stays inside its segment.
 - **Bodies** are frozen msgspec Structs with `forbid_unknown_fields=True`, named `data` in the handler. `web.bodies` decodes them strictly: 400 `malformed` when

@@ -16,7 +16,7 @@ from web.admin.needs import CREDENTIAL, NO_CREDENTIAL
 from web.core import Core
 from web.documented import documented
 from web.requests import address_of, request_id_of
-from web.security import credential_of, header, refuse_foreign_page, set_cookie
+from web.security import credential_of, header, is_apps_host, refuse_foreign_page, set_cookie
 
 _MAX_LOGIN_BYTES: Final = 16 * 1024
 _MAX_USERNAME_CHARS: Final = 64
@@ -51,7 +51,8 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
 async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Response[LoginAnswer]:
     """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute.
 
-    403 from another site's page, which would have its visitor act in a session that is not theirs.
+    The token is set as a cookie, too, unless an app answers for this host. 403 from another site's page, which would have its visitor act in a session that is
+    not theirs.
     """
     core: Core = request.app.state.core
     refuse_foreign_page(request.scope, core.settings)
@@ -59,7 +60,8 @@ async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) 
     request_id = request_id_of(request.scope)
     session = await core.accounts.log_in(data.username, data.password, address=address_of(request.scope), user_agent=user_agent, request_id=request_id)
     answer = LoginAnswer(token=session.token, expires_at=session.expires_at, user=session.user)
-    return Response(answer, headers={"set-cookie": set_cookie(core.settings, session.token), "cache-control": "no-store"})
+    shared = await is_apps_host(core.directory, request.scope)
+    return Response(answer, headers={} if shared else {"set-cookie": set_cookie(core.settings, session.token)})
 
 
 @post("/auth/logout", status_code=204, opt=CREDENTIAL)

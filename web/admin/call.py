@@ -13,17 +13,19 @@ from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 
-from domain.authz import Capability, Principal, authorize
-from domain.errors import Forbidden, NotFound, Unauthenticated
+from domain.authz import Capability, Principal, authorize, decide
+from domain.errors import Forbidden, Moved, NotFound, Unauthenticated
 from domain.ids import NIL_APP, parse_uuid
 from domain.principals import authority
 from domain.statements import load_sql
+from projections.control.app_reads import read_deleted_app
 from runtime.admin.writing import Acting
 from runtime.identity import Identity
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
+from web.limits import limit_rate
 from web.requests import address_of, request_id_of
-from web.security import identity_of, refuse_forgery, renew_cookie
+from web.security import identity_of, refuse_forgery, refuse_shared_origin, renew_cookie
 
 _SQL: Final = load_sql("web.admin", "call.sql")
 
@@ -46,17 +48,20 @@ class Denied(msgspec.Struct, frozen=True):
 class AdminCall:
     """One authenticated request. `principal` was checked in the database for it.
 
+    `target` is its path, still encoded, with its query.
+
     `needs` are the capabilities that its route declares. Those of the instance were asked for before the handler; those in an app are by `app` and `require`.
     `denied` is what he lacked in an app, once he was refused for it, whatever he is told.
     """
 
-    def __init__(self, core: Core, identity: Identity, request_id: str, needs: Sequence[Capability]) -> None:
+    def __init__(self, core: Core, identity: Identity, request_id: str, needs: Sequence[Capability], target: str = "") -> None:
         self.core = core
         self.needs = needs
         self.identity = identity
         self.principal: Principal = identity.principal
         self._request_id = request_id
         self._apps: list[UUID] = []
+        self._target = target
         self.denied: Denied | None = None
 
     @property
@@ -81,7 +86,10 @@ class AdminCall:
         self._apps.append(app_id)
 
     async def app(self, reference: str, *instead: Capability) -> AppRow:
-        """The app of an id or slug, if the principal has what is needed there. A missing app and one that he may not see are the same NotFound."""
+        """The app of an id or slug, if the principal has what is needed there. A missing app and one that he may not see are the same NotFound.
+
+        Raises Moved to the same place under the slug of now for an old slug in the path, and NotFound `app_renamed` for one anywhere else.
+        """
         found = await self._find_app(reference)
         missing = NotFound("there is no such app", code="app_not_found")
         if found is None:
@@ -90,7 +98,27 @@ class AdminCall:
             self.require(found.app_id, *instead)
         except NotFound:
             raise missing from None
+        if parse_uuid(reference) is None and found.slug != reference:
+            raise self._renamed(reference, found.slug)
         return found
+
+    async def admit_write(self, app_id: UUID, size: int = 0) -> None:
+        """Return when the app may take a write of so many bytes. Raises QuotaExceeded, StorageFull. Deletions, and changes of how things are, need not ask."""
+        await self.core.quotas.admit_write(app_id, size)
+
+    async def app_or_deleted(self, reference: str) -> UUID:
+        """The app of an id or slug as `app` finds it; of a deleted one the id, for those who read the instance's own log. Raises as `app` does."""
+        app_id = parse_uuid(reference)
+        if app_id is not None and decide(self.principal, Capability.INSTANCE_READ_LOG, None).allowed and await read_deleted_app(self.core.reader, app_id):
+            self.require(app_id)
+            return app_id
+        return (await self.app(reference)).app_id
+
+    def _renamed(self, old: str, slug: str) -> Moved | NotFound:
+        before, segment, after = self._target.partition(f"/apps/{old}")
+        if not segment or (after and after[0] not in "/?"):
+            return NotFound(f"the app {old} goes by {slug} now", code="app_renamed", slug=slug)
+        return Moved(f"the app {old} goes by {slug} now", location=f"{before}/apps/{slug}{after}", slug=slug)
 
     async def _find_app(self, reference: str) -> AppRow | None:
         app_id = parse_uuid(reference)
@@ -112,9 +140,13 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if wanted is None:
         return
     core: Core = connection.app.state.core
+    await refuse_shared_origin(core.directory, connection.scope)
     identity = await identity_of(core.authentication, connection.scope)
     if identity is None:
         raise Unauthenticated
+    if identity.principal.kind == "key":
+        per_minute = (await core.directory.instance()).control_plane.requests_per_minute_per_key
+        limit_rate(core.rates, connection.scope, "key", ("control", identity.principal.id), per_minute)
     connection.state.identity = identity
     if identity.principal.kind == "key" and identity.principal.id is not None:
         core.access.key_used(identity.principal.id, identity.user.id, address_of(connection.scope))
@@ -128,6 +160,8 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
 
 async def provide_call(request: Request[Any, Any, Any]) -> AdminCall:
     """The dependency behind `Call`."""
-    call = AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope), needs_of(request.route_handler) or ())
+    query = request.scope["query_string"].decode("latin-1")
+    target = f"{request.scope['path']}?{query}" if query else request.scope["path"]
+    call = AdminCall(request.app.state.core, request.state.identity, request_id_of(request.scope), needs_of(request.route_handler) or (), target)
     request.state.call = call
     return call

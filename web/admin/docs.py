@@ -11,7 +11,9 @@ from litestar.params import JSONBody
 
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_at, parse_limit
+from domain.units import MAX_UNIT_BYTES
 from projections.docs.reads import DocCollection, Document
+from runtime.offloop import weigh
 from web.admin.call import AdminCall, Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
@@ -110,6 +112,7 @@ async def put_document(call: Call, app: Segment, collection: Segment, id: Segmen
     """Create or replace a document. 409 with `expected` and `found` when `if_version` does not hold."""
     found = await call.app(app)
     names = segment(collection, "collection"), segment(id, "id")
+    await call.admit_write(found.app_id, weigh(data.data, MAX_UNIT_BYTES))
     return await docs_of(call).put(found.app_id, *names, data.data, data.if_version, call.acting)
 
 
@@ -118,6 +121,7 @@ async def patch_document(call: Call, app: Segment, collection: Segment, id: Segm
     """Merge a patch into a document; 404 when there is none, 409 as for PUT."""
     found = await call.app(app)
     names = segment(collection, "collection"), segment(id, "id")
+    await call.admit_write(found.app_id, weigh(data.merge, MAX_UNIT_BYTES))
     return await docs_of(call).patch(found.app_id, *names, data.merge, data.if_version, call.acting)
 
 
@@ -130,6 +134,7 @@ async def delete_document(call: Call, app: Segment, collection: Segment, id: Seg
 
 async def _create(call: AdminCall, app: str, collection: str, data: CreateDocument) -> Document:
     found = await call.app(app)
+    await call.admit_write(found.app_id, weigh(data.data, MAX_UNIT_BYTES))
     return await docs_of(call).create(found.app_id, segment(collection, "collection"), data.id, data.data, call.acting)
 
 

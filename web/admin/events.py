@@ -1,4 +1,7 @@
-"""`/apps/{app}/events` and `/events`: what happened, in order; `/apps/{app}/history`: what happened to one thing."""
+"""`/apps/{app}/events` and `/events`: what happened, in order; `/apps/{app}/history`: what happened to one thing.
+
+The log of a deleted app stays readable, by the app's id, to the instance's owners.
+"""
 
 from __future__ import annotations
 
@@ -94,23 +97,23 @@ EventQueryParameters = NamedDependency[SkipValidation[EventQuery]]
 @get("/apps/{app:str}/events", dependencies={"wanted": Provide(read_query)}, opt=needs(Capability.EVENTS_READ))
 async def list_events(call: Call, app: Segment, wanted: EventQueryParameters) -> Page[EventItem]:
     """An app's events in order."""
-    found = await call.app(app)
-    return await _page(call, found.app_id, wanted)
+    app_id = await call.app_or_deleted(app)
+    return await _page(call, app_id, wanted)
 
 
 @get("/apps/{app:str}/events/{position:str}", opt=needs(Capability.EVENTS_READ))
 async def read_event(call: Call, app: Segment, position: Segment) -> EventItem:
     """The event at a position."""
-    found = await call.app(app)
-    return event_item(await audit_of(call).get(found.app_id, _position(position)))
+    app_id = await call.app_or_deleted(app)
+    return event_item(await audit_of(call).get(app_id, _position(position)))
 
 
 @get("/apps/{app:str}/history/kv/{collection:str}/{key:str}", opt=needs(Capability.EVENTS_READ, Capability.KV_READ))
 async def read_kv_history(call: Call, app: Segment, collection: Segment, key: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
     """Everything that ever happened to one key-value entry, by its versions."""
-    found = await call.app(app)
+    app_id = await call.app_or_deleted(app)
     stream = entry_stream(check_collection(segment(collection, "collection")), check_key(segment(key, "key")))
-    return await _history(call, found.app_id, stream, limit, cursor)
+    return await _history(call, app_id, stream, limit, cursor)
 
 
 @get("/apps/{app:str}/history/docs/{collection:str}/{id:str}", opt=needs(Capability.EVENTS_READ, Capability.DOCS_READ))
@@ -123,17 +126,17 @@ async def read_docs_history(
     cursor: Query = None,
 ) -> Page[EventItem]:
     """Everything that ever happened to one document, by its versions."""
-    found = await call.app(app)
+    app_id = await call.app_or_deleted(app)
     stream = docs.doc_stream(docs.check_collection(segment(collection, "collection")), docs.check_id(segment(id, "id")))
-    return await _history(call, found.app_id, stream, limit, cursor)
+    return await _history(call, app_id, stream, limit, cursor)
 
 
 @get("/apps/{app:str}/history/files/{collection:str}/{file_id:str}", opt=needs(Capability.EVENTS_READ, Capability.FILES_READ))
 async def read_file_history(call: Call, app: Segment, collection: Segment, file_id: Segment, limit: Query = None, cursor: Query = None) -> Page[EventItem]:
     """Everything that ever happened to one file, by its versions; `?at=` with an event's position reads its bytes as they were then."""
-    found = await call.app(app)
+    app_id = await call.app_or_deleted(app)
     stream = files.file_stream(files.check_collection(segment(collection, "collection")), id_segment(file_id, "file"))
-    return await _history(call, found.app_id, stream, limit, cursor)
+    return await _history(call, app_id, stream, limit, cursor)
 
 
 @get("/events", dependencies={"wanted": Provide(read_query)}, opt=needs(Capability.INSTANCE_READ_LOG))

@@ -63,6 +63,7 @@ async def read_execution(call: Call, app: Segment, execution: Segment) -> Execut
 async def create_execution(call: Call, app: Segment, data: JSONBody[AskRun]) -> AcceptedRun:
     """Run a script once, as the caller, at a time or at once. Its handler finds `ctx.event.schedule`."""
     found = await call.app(app)
+    await call.admit_write(found.app_id)
     run_at = call.core.clock() if data.run_at is None else parse_time(data.run_at, "run_at")
     execution_id, event = await one_off_of(call).schedule(found.app_id, data.script_id, run_at, data.payload, call.acting)
     return AcceptedRun(execution_id=execution_id, accepted_at=event.recorded_at, run_at=run_at)

@@ -51,7 +51,9 @@ async def upload_file(call: Call, request: Request[Any, Any, Any], app: Segment,
     """Upload a file as `multipart/form-data`: `file`, and optionally `name` and `content_type`, which otherwise are those of the part."""
     found = await call.app(app)
     name = _collection(collection)
+    await call.admit_write(found.app_id)
     upload = await read_upload(request, call.core.blobs)
+    await call.admit_write(found.app_id, upload.blob.size)
     if upload.name is None:
         raise Invalid("name: the file has none; give it as a field or as the part's filename", field="name")
     return await files_of(call).create(found.app_id, name, upload.name, upload.content_type or DEFAULT_CONTENT_TYPE, upload.blob, call.acting)
@@ -83,7 +85,9 @@ async def replace_file(call: Call, request: Request[Any, Any, Any], app: Segment
     found = await call.app(app)
     files = files_of(call)
     before = await files.get(found.app_id, _collection(collection), id_segment(file_id, "file"), None)
+    await call.admit_write(found.app_id)
     upload = await read_upload(request, call.core.blobs)
+    await call.admit_write(found.app_id, upload.blob.size)
     return await files.replace(before, found.app_id, upload.name, upload.content_type, upload.blob, call.acting)
 
 

@@ -11,7 +11,9 @@ from litestar.params import JSONBody, QueryParameter
 
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_at, parse_limit
+from domain.units import MAX_UNIT_BYTES
 from projections.kv.reads import Entry, KvCollection
+from runtime.offloop import weigh
 from web.admin.call import Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
@@ -65,6 +67,7 @@ async def put_kv_entry(call: Call, app: Segment, collection: Segment, key: Segme
     """Set an entry. 409 with `expected` and `found` when `if_version` does not hold."""
     found = await call.app(app)
     names = segment(collection, "collection"), segment(key, "key")
+    await call.admit_write(found.app_id, weigh(data.value, MAX_UNIT_BYTES))
     return await kv_of(call).put(found.app_id, *names, data.value, data.ttl, data.if_version, call.acting)
 
 

@@ -14,6 +14,7 @@ from web.admin import (
     auth,
     dead_letters,
     docs,
+    domains,
     events,
     executions,
     files,
@@ -23,8 +24,10 @@ from web.admin import (
     scripts,
     secrets,
     sessions,
+    settings,
     topics,
     triggers,
+    usage,
     users,
 )
 from web.admin.actions import acts
@@ -41,6 +44,9 @@ ROUTERS: Final[Sequence[Router]] = (
     api_keys.router,
     apps.router,
     members.router,
+    settings.router,
+    usage.router,
+    domains.router,
     scripts.router,
     routes.router,
     triggers.router,

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from adapters.postgres.api_keys import ApiKeyVault
+from domain.authz import Capability, decide
+from domain.errors import Invalid
+from domain.hosts import parse_exact_host
 from runtime.admin.api_keys import OwnKeys
+from runtime.admin.app_deletion import AppDeletion
+from runtime.admin.app_settings import SettingsOf
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
@@ -12,12 +19,14 @@ from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
 from runtime.admin.data_secrets import SecretsData
 from runtime.admin.dead_letters import DeadLetters
+from runtime.admin.domains import Domains
 from runtime.admin.executions import Executions
 from runtime.admin.members import Members
 from runtime.admin.one_off import OneOffRuns
 from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
 from runtime.admin.sessions import Sessions
+from runtime.admin.slugs import HostRules
 from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
 from runtime.admin.users import Users
@@ -27,7 +36,22 @@ from web.admin.call import AdminCall
 
 def apps_of(call: AdminCall) -> Apps:
     """Apps."""
-    return Apps(call.core.reader, writer_of(call))
+    return Apps(call.core.reader, writer_of(call), host_rules_of(call))
+
+
+def app_deletion_of(call: AdminCall) -> AppDeletion:
+    """The end of apps."""
+    return AppDeletion(call.core.reader, writer_of(call), call.core.log)
+
+
+def domains_of(call: AdminCall) -> Domains:
+    """Domains."""
+    return Domains(call.core.reader, writer_of(call), host_rules_of(call))
+
+
+def settings_of(call: AdminCall) -> SettingsOf:
+    """Settings of apps, and the instance's."""
+    return SettingsOf(call.core.reader, writer_of(call))
 
 
 def users_of(call: AdminCall) -> Users:
@@ -108,6 +132,24 @@ def executions_of(call: AdminCall) -> Executions:
 def one_off_of(call: AdminCall) -> OneOffRuns:
     """Runs that are asked for once."""
     return OneOffRuns(call.core.reader, writer_of(call))
+
+
+def host_rules_of(call: AdminCall) -> HostRules:
+    """Which hosts a caller may give to apps, and of which apps he may be told."""
+    principal = call.principal
+    return HostRules(
+        own_host=_own_host(call.core.settings.http.public_base_url),
+        may_take_own=decide(principal, Capability.APPS_CREATE, None).allowed,
+        sees=lambda app_id: decide(principal, Capability.APPS_READ, app_id).visible,
+    )
+
+
+def _own_host(public_base_url: str | None) -> str | None:
+    """The host of a URL in canonical form; None for what no pattern can match."""
+    try:
+        return parse_exact_host(urlsplit(public_base_url or "").hostname or "", "host")
+    except (ValueError, Invalid):
+        return None
 
 
 def writer_of(call: AdminCall) -> AdminWriter:

@@ -97,6 +97,7 @@ async def delete_topic(call: Call, app: Segment, name: Segment, kind: Kind = Non
 async def publish_message(call: Call, app: Segment, name: Segment, data: JSONBody[PublishMessage]) -> Message:
     """`…/{name}:publish`: publish a message. The topic need not be registered."""
     found = await call.app(app)
+    await call.admit_write(found.app_id)
     topic = segment(name, "name").removesuffix(_PUBLISH)
     return await topics_of(call).send(found.app_id, topic, data.message, call.acting)
 

@@ -14,8 +14,9 @@ from runtime.live.channel import Key
 from runtime.live.subscription import Access
 from runtime.platform import Platform
 from runtime.subscribers import verify_token
+from web.incoming import host_of
 from web.realtime.asked import missing
-from web.security import credential_of
+from web.security import credential_of, is_own_machine
 
 _CAPABILITIES: Final[Mapping[TopicKind, Capability]] = {
     "topic": Capability.EVENTS_READ,
@@ -33,7 +34,8 @@ class Gatekeeper:
         self._app_id = app_id
         self._key = key
         credential = credential_of(scope)
-        token = "" if credential is None else credential.token
+        counts = credential is not None and (not credential.by_cookie or is_own_machine(host_of(scope)))  # an app answers for this host: see `web.security`
+        token = credential.token if credential is not None and counts else ""
         is_jwt = token.count(".") == _DOTS
         self._session = "" if is_jwt else token
         self._token = query.get("token") or (token if is_jwt else "")

@@ -13,8 +13,11 @@ from runtime.live.frames import ending, opening
 from runtime.live.kinds import KINDS
 from runtime.live.subscription import Subscription
 from runtime.platform import Platform
+from web.cors import answer_cors
 from web.front import Receive, Scope, Send
-from web.incoming import host_of, query_of
+from web.hosts import app_of_request
+from web.incoming import query_of
+from web.limits import admit
 from web.protocol import BREAK_OFF
 from web.realtime.access import Gatekeeper
 from web.realtime.asked import key_of, position_of
@@ -29,11 +32,13 @@ _HEADERS: Final = [
 
 async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, send: Send, path: str) -> None:
     """Answer one subscriber, for as long as it stays. Raises PiCloudError before the answer has begun."""
+    app_id = await app_of_request(platform.directory, scope)
+    view = await platform.directory.view(app_id)
+    if view.settings.cors.origins and await answer_cors(scope, send, view.settings.cors):
+        return
     if scope["method"] != "GET":
         raise NotFound("there is nothing to follow here by this method", code="no_route")
-    app_id = await platform.directory.app_of_host(host_of(scope))
-    if app_id is None:
-        raise NotFound("no app answers for this host", code="unknown_host")
+    await admit(platform, scope, view, runs=False)
     query = query_of(scope["query_string"])
     key, after = key_of(path, query), position_of(scope, query)
     judge = Gatekeeper(platform, app_id, key, scope, query)

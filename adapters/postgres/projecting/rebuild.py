@@ -11,6 +11,9 @@ Why the swap needs no other lock than the tables' own (and a writer therefore no
 - The same holds for a transaction that keeps an app's head and writes in several statements: if one of them has touched a table, the swap waits for its end;
   otherwise all of them write to the new tables. The swap waits for nothing but these table locks, and gives them up before PostgreSQL looks for deadlocks.
 
+Rows of apps whose logs are closed are deleted from the new tables, lastly under those locks: a log that is closed later is closed before its rows in the live
+tables are deleted, and that deletion waits for the swap and finds the new ones.
+
 It would not hold for REPEATABLE READ: a snapshot older than the new rows finds the new table empty. Readers of projections are READ COMMITTED; `verify`, which
 is not, excludes rebuilds.
 """
@@ -26,7 +29,7 @@ import structlog
 
 from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.projecting.port import Decoder, Progress, Projection, Report, quiet
-from adapters.postgres.projecting.replay import SQL, Reading, Replay, catch_up
+from adapters.postgres.projecting.replay import SQL, Reading, Replay, catch_up, delete_closed
 from adapters.postgres.projecting.session import comment_of, live_schema, open_session
 from domain.errors import Unavailable
 
@@ -80,6 +83,7 @@ async def _fill_and_swap(connection: asyncpg.Connection, live: str, projections:
     filling = Replay(connection, projections, reading, topics=_topics(projections), done={})
     await catch_up(filling, report)
     for projection in projections:
+        await delete_closed(connection, _SHADOW, projection.tables)
         for table in projection.tables:
             await connection.execute(f"ANALYZE {_SHADOW}.{table}")
     for projection in projections:
@@ -117,6 +121,7 @@ async def _swap(connection: asyncpg.Connection, live: str, projection: Projectio
         old = [row["relname"] for row in await connection.fetch(SQL["tables"], live, comment_of(projection.name))]
         await _lock(connection, [f"{live}.{table}" for table in old], attempt)
         await replay.finish(await replay.heads())
+        await delete_closed(connection, _SHADOW, projection.tables)
         for table in projection.tables:
             if table in old:
                 await _carry_over(connection, live, table, projection.volatile_columns)

@@ -45,7 +45,10 @@ class Reading:
 
 
 class Replay:
-    """Brings projections from where they are to given heads. `done` is where they are: it moves with each page that is committed."""
+    """Brings projections from where they are to given heads. `done` is where they are: it moves with each page that is committed.
+
+    Logs that are closed have no read models. They are read only where every event is to be seen (`topics` is None).
+    """
 
     def __init__(
         self, connection: asyncpg.Connection, projections: Sequence[Projection], reading: Reading, *, topics: Iterable[str] | None, done: Mapping[UUID, int]
@@ -54,11 +57,14 @@ class Replay:
         self._projections = projections
         self._reading = reading
         self._topics = None if topics is None else sorted(topics)
+        self._closed: set[UUID] = set()
         self.done: Positions = dict(done)
 
     async def heads(self) -> Positions:
         """How far each app's log is visible now."""
-        return {row["app_id"]: row["position"] for row in await self._connection.fetch(SQL["heads"])}
+        rows = await self._connection.fetch(SQL["heads"])
+        self._closed = {row["app_id"] for row in rows if row["closed"]}
+        return {row["app_id"]: row["position"] for row in rows if self._topics is None or not row["closed"]}
 
     def lag(self, heads: Mapping[UUID, int]) -> int:
         """How many positions are still to be replayed up to these heads."""
@@ -86,7 +92,7 @@ class Replay:
         size = 0
         for row in rows:
             recorded = self._reading.recorded(row)
-            if recorded is None:
+            if recorded is None or recorded.app_id in self._closed:
                 continue
             run.append(recorded)
             size += len(msgspec.json.encode(recorded.event))
@@ -103,6 +109,14 @@ class Replay:
             for stage in projection.apply(share) if share else ():
                 for statement in stage:
                     await self._connection.execute(statement.sql, *statement.args)
+
+
+async def delete_closed(connection: asyncpg.Connection, schema: str, tables: Iterable[str]) -> None:
+    """Delete what was replayed of logs that have been closed meanwhile, and what the instance's log says of their apps: rows with an `app_id` go with it."""
+    for table in tables:
+        if "app_id" in [row["attname"] for row in await connection.fetch(SQL["columns"], f"{schema}.{table}")]:
+            # Names of our own code.
+            await connection.execute(f"DELETE FROM {schema}.{table} WHERE app_id IN (SELECT app_id FROM log_head WHERE closed)")  # noqa: S608
 
 
 async def catch_up(replay: Replay, report: Report) -> None:

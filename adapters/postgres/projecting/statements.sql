@@ -1,5 +1,9 @@
 -- name: heads
-SELECT app_id, position FROM log_head
+SELECT app_id, position, closed FROM log_head
+
+-- name: dropping_logs
+-- Closed, but not all rows of them are deleted yet.
+SELECT app_id FROM log_head WHERE closed AND NOT dropped
 
 -- name: page
 -- The events of some ranges of positions, cut where their states exceed $5 bytes together; `found` is how many there would be without the cut.

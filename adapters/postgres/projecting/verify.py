@@ -1,13 +1,15 @@
 """Verifying projections: replay the log into temporary tables and compare them with the live ones, at one snapshot.
 
 Most of the log is replayed in short transactions; the last of it, the comparison and the checks of the log share one REPEATABLE READ snapshot, so that a live
-system is compared with itself at one instant. Temporary tables are this connection's alone, are written without WAL, and are gone with it however it ends.
+system is compared with itself at one instant. There have to be no rows of logs that are closed, once whoever
+deletes them has said that it is done. Temporary tables are this connection's alone, are written without WAL, and are gone with it however it ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -15,7 +17,7 @@ from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.projecting.audit import Audit
 from adapters.postgres.projecting.findings import SHOWN_CHARS, Difference, Findings
 from adapters.postgres.projecting.port import Decoder, Progress, Projection, Report, quiet
-from adapters.postgres.projecting.replay import SQL, Replay, catch_up
+from adapters.postgres.projecting.replay import SQL, Replay, catch_up, delete_closed
 from adapters.postgres.projecting.session import live_schema, open_session
 
 MAX_FINDINGS: Final = 1000
@@ -38,7 +40,8 @@ async def verify(dsn: str, projections: Sequence[Projection], decoder: Decoder, 
             await replay.finish(heads)
             await audit.check_heads(connection)
             await audit.check_streams(connection, heads)
-            comparison = _Comparison(connection, live, limit)
+            dropping = [row["app_id"] for row in await connection.fetch(SQL["dropping_logs"])]
+            comparison = _Comparison(connection, live, limit, dropping)
             for projection in projections:
                 report(Progress(phase="comparing", projection=projection.name))
                 await comparison.compare(projection)
@@ -69,16 +72,18 @@ async def _create(connection: asyncpg.Connection, live: str, projections: Sequen
 class _Comparison:
     """Compares live tables with temporary ones of the same names, row by row, by their primary keys."""
 
-    def __init__(self, connection: asyncpg.Connection, live: str, limit: int) -> None:
+    def __init__(self, connection: asyncpg.Connection, live: str, limit: int, dropping: Sequence[UUID]) -> None:
         self._connection = connection
         self._live = live
         self._limit = limit
+        self._dropping = dropping
         self.differences: list[Difference] = []
         self.rows = 0
         self.omitted = 0
 
     async def compare(self, projection: Projection) -> None:
         """All tables of a projection."""
+        await delete_closed(self._connection, "pg_temp", projection.tables)
         for table in projection.tables:
             await self._connection.execute(f"ANALYZE pg_temp.{table}")
             await self._compare(projection, table)
@@ -88,8 +93,11 @@ class _Comparison:
         key = [row["attname"] for row in await self._connection.fetch(SQL["key_columns"], replayed)]
         columns = [row["attname"] for row in await self._connection.fetch(SQL["columns"], replayed)]
         compared = [column for column in columns if column not in key and column not in projection.volatile_columns]
-        self.rows += await self._connection.fetchval(f"SELECT count(*) FROM {self._live}.{table}")  # noqa: S608  # names of our own code and catalogue, here and below
-        rows = await self._connection.fetch(_comparison(f"{self._live}.{table}", replayed, key, compared), self._limit)
+        # Names of our own code and catalogue, here and below.
+        kept = "app_id <> ALL ($1)" if "app_id" in columns else "$1::uuid[] IS NOT NULL"
+        self.rows += await self._connection.fetchval(f"SELECT count(*) FROM {self._live}.{table} WHERE {kept}", self._dropping)  # noqa: S608
+        live = f"(SELECT * FROM {self._live}.{table} WHERE {kept})"  # noqa: S608
+        rows = await self._connection.fetch(_comparison(live, replayed, key, compared), self._dropping, self._limit)
         self.differences.extend(_difference(projection.name, table, row, key, compared) for row in rows)
         self.omitted += rows[0]["found"] - len(rows) if rows else 0
 
@@ -106,7 +114,7 @@ def _comparison(live: str, replayed: str, key: Sequence[str], compared: Sequence
     sides = [f"l.{key[0]} IS NULL AS missing", f"r.{key[0]} IS NULL AS extra"]
     unequal = " OR ".join([f"l.{key[0]} IS NULL", f"r.{key[0]} IS NULL", *(f"l.{column} IS DISTINCT FROM r.{column}" for column in compared)])
     selected = ", ".join(["count(*) OVER () AS found", *sides, *keys, *values])
-    return f"SELECT {selected} FROM {live} l FULL JOIN {replayed} r ON {same} WHERE {unequal} ORDER BY {', '.join(f'key_{column}' for column in key)} LIMIT $1"  # noqa: S608
+    return f"SELECT {selected} FROM {live} l FULL JOIN {replayed} r ON {same} WHERE {unequal} ORDER BY {', '.join(f'key_{column}' for column in key)} LIMIT $2"  # noqa: S608
 
 
 def _difference(projection: str, table: str, row: Any, key: Sequence[str], compared: Sequence[str]) -> Difference:

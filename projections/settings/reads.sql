@@ -1,0 +1,2 @@
+-- name: settings
+SELECT settings::text AS settings, version, updated_at FROM settings WHERE app_id = $1
