@@ -16,7 +16,9 @@ from domain.sandbox import Sandbox
 from runtime.metrics import MEDIA_TYPE
 from runtime.secrets import SecretsState
 from runtime.version import read_version
+from web.admin.needs import NO_CREDENTIAL
 from web.core import Core
+from web.documented import Answer, documented
 
 PATHS: Final = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 
@@ -73,7 +75,7 @@ def healthz() -> str:
     return "ok"
 
 
-@get("/readyz")
+@get("/readyz", opt=documented(answers={503: Answer(description="Not now.", shape=Readiness)}))
 async def readyz(request: Request[Any, Any, Any]) -> Response[Readiness]:
     """Whether requests can be served; 503 when not."""
     core: Core = request.app.state.core
@@ -128,4 +130,4 @@ def _sandbox(sandbox: Sandbox) -> SandboxState:
     return SandboxState(ok=True, workers=status.workers, hardening=status.hardening)
 
 
-router: Final = Router(path="/", route_handlers=[healthz, readyz, version, metrics], tags=["system"])
+router: Final = Router(path="/", route_handlers=[healthz, readyz, version, metrics], tags=["system"], opt=NO_CREDENTIAL)

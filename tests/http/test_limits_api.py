@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from domain.app_settings import SETTINGS, AppSettings, AppSettingsChanged
-from domain.bounds import Limits, Quotas
+from domain.bounds import Quotas, RateLimits
 from domain.clock import utc_now
 from domain.errors import RateLimited
 from tests.http.admin_support import API, refused
@@ -77,8 +77,8 @@ async def owner(served: Served) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def bound(app: App, limits: Limits | None = None, **quotas: Any) -> None:
-    settings = AppSettings(limits=limits or Limits(), quotas=Quotas(**quotas))
+async def bound(app: App, limits: RateLimits | None = None, **quotas: Any) -> None:
+    settings = AppSettings(limits=limits or RateLimits(), quotas=Quotas(**quotas))
     await app.put((SETTINGS, AppSettingsChanged(settings=settings)))
 
 
@@ -89,7 +89,7 @@ async def test_without_a_limit_nothing_is_said_of_one(site: Site) -> None:
 
 async def test_a_rate_lets_its_quota_pass_and_then_one_at_a_time(site: Site, served: Served, time: Time) -> None:
     path = await site.at("/a", HELLO)
-    await bound(site.app, Limits(requests_per_minute=3))
+    await bound(site.app, RateLimits(requests_per_minute=3))
     for left, full_in_s in ((2, 20), (1, 40), (0, 60)):
         answer = await site.client.get(path)
         assert answer.status_code == 200
@@ -104,13 +104,13 @@ async def test_a_rate_lets_its_quota_pass_and_then_one_at_a_time(site: Site, ser
     refused(await site.client.get(path), 429, "rate_limited")
     async with served.site() as other:  # whose rate is its own
         assert (await other.client.get(await other.at("/a", HELLO))).status_code == 200
-    await bound(site.app, Limits(requests_per_minute=1000))
+    await bound(site.app, RateLimits(requests_per_minute=1000))
     assert (await site.client.get(path)).status_code == 200
 
 
 async def test_what_no_route_matches_is_not_counted(site: Site) -> None:
     path = await site.at("/a", HELLO)
-    await bound(site.app, Limits(requests_per_minute=1))
+    await bound(site.app, RateLimits(requests_per_minute=1))
     for _ in range(3):
         refused(await site.client.get("/nowhere"), 404, "no_route")
     assert (await site.client.get(path)).status_code == 200
@@ -119,7 +119,7 @@ async def test_what_no_route_matches_is_not_counted(site: Site) -> None:
 
 async def test_direct_runs_are_counted_too(site: Site, owner: httpx.AsyncClient) -> None:
     script = await site.app.script(HELLO)
-    await bound(site.app, Limits(requests_per_minute=1))
+    await bound(site.app, RateLimits(requests_per_minute=1))
     assert (await owner.post(f"/api/v1/execute/{script}")).headers["ratelimit"] == '"app";r=0;t=60'
     refused(await owner.post(f"/api/v1/execute/{script}"), 429, "rate_limited")
 
@@ -133,7 +133,7 @@ async def new_key(owner: httpx.AsyncClient, name: str) -> dict[str, str]:
 
 async def test_each_key_has_a_rate_of_its_own(site: Site, owner: httpx.AsyncClient) -> None:
     path, script = await site.at("/a", HELLO), await site.app.script(HELLO, name="direct")
-    await bound(site.app, Limits(requests_per_minute=100, requests_per_minute_per_key=1))
+    await bound(site.app, RateLimits(requests_per_minute=100, requests_per_minute_per_key=1))
     first, second = await new_key(owner, "first"), await new_key(owner, "second")
     for headers in (first, second):
         answer = await site.client.get(path, headers=headers)

@@ -30,7 +30,9 @@ from web.admin import (
     usage,
     users,
 )
+from web.admin.actions import acts
 from web.admin.call import admitted, provide_call
+from web.admin.parameters import known_parameters
 from web.bodies import JsonBody, JsonRequest
 
 _PREFIX: Final = "/api/v1/admin"
@@ -64,7 +66,7 @@ def admin_router() -> Router:
     return Router(
         path=_PREFIX,
         route_handlers=list(ROUTERS),
-        guards=[admitted],
+        guards=[admitted, acts, known_parameters],
         dependencies={"call": Provide(provide_call)},
         request_class=JsonRequest,
         dto=JsonBody,
