@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from domain.aggregates import Aggregate, always
-from domain.bounds import Bounds, Count, Limits, Quotas, check_below
+from domain.bounds import Bounds, Count, Quotas, RateLimits, check_below
 from domain.cors import Cors, check_cors
 from domain.events import Event
 
@@ -19,7 +19,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What an app's people decide. `server_timing` shows every caller how long the parts of an answer took; people with a role in the app see it anyway."""
 
     cors: Cors = Cors()
-    limits: Limits = Limits()
+    limits: RateLimits = RateLimits()
     quotas: Quotas = Quotas()
     server_timing: bool = False
 

@@ -6,7 +6,7 @@ see but not do is 403: whoever has a role in an app sees it, unless through a ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, Literal
 from uuid import UUID
@@ -139,6 +139,11 @@ RULES: Final[Mapping[Capability, Rule]] = {
     Capability.INSTANCE_READ_LOG: Rule("owner", "log:read"),
     Capability.INSTANCE_SETTINGS: Rule("owner", "instance:admin"),
 }
+
+
+def highest(roles: Iterable[InstanceRole | AppRole]) -> InstanceRole | AppRole | None:
+    """The role of some of one sort (of the instance, or of an app) that has what all of them have; None of none."""
+    return max(roles, key=_RANK.__getitem__, default=None)
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=_MAX_COUNT)]
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=_MAX_BYTES)]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RateLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rates: of all requests to an app, and of those that come with one API key."""
 
     requests_per_minute: Count | None = None
@@ -34,7 +34,7 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Both."""
 
-    limits: Limits = Limits()
+    limits: RateLimits = RateLimits()
     quotas: Quotas = Quotas()
 
 
@@ -46,7 +46,7 @@ def effective(own: Bounds, defaults: Bounds, ceilings: Bounds) -> Bounds:
     if own == defaults == ceilings == UNBOUNDED:
         return UNBOUNDED
     return Bounds(
-        limits=Limits(**_least(own.limits, defaults.limits, ceilings.limits)),
+        limits=RateLimits(**_least(own.limits, defaults.limits, ceilings.limits)),
         quotas=Quotas(**_least(own.quotas, defaults.quotas, ceilings.quotas)),
     )
 
@@ -71,7 +71,7 @@ def check_below(own: Bounds, ceilings: Bounds, before: Bounds = UNBOUNDED, field
                 )
 
 
-def _least(own: Limits | Quotas, default: Limits | Quotas, ceiling: Limits | Quotas) -> dict[str, int | None]:
+def _least(own: RateLimits | Quotas, default: RateLimits | Quotas, ceiling: RateLimits | Quotas) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for name in own.__struct_fields__:
         mine = getattr(own, name)

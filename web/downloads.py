@@ -16,6 +16,7 @@ import anyio
 from litestar.types import Receive, Scope, Send
 
 from projections.files.reads import FileMeta
+from web.documented import Answer
 from web.problems import RangeNotSatisfiable
 from web.requests import is_head
 from web.security import header
@@ -23,6 +24,18 @@ from web.security import header
 _RANGE: Final = re.compile(r"bytes=[ \t]*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))[ \t]*", re.IGNORECASE)
 _TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _NOT_PLAIN: Final = re.compile(r"[^ !#-\[\]-~]|%")
+
+_CACHING: Final = {"etag": "The SHA-256 of all the bytes.", "cache-control": "`private, no-cache`.", "accept-ranges": "`bytes`."}
+DOWNLOADS: Final = {
+    200: Answer(description="All the bytes, of the type that the file was given.", media_type="*/*", headers=_CACHING),
+    206: Answer(description="Those that were asked for.", media_type="*/*", headers=_CACHING | {"content-range": "Which they are."}),
+    304: Answer(description="The caller has them.", headers=_CACHING),
+}
+CONDITIONS: Final = {
+    "range": "One range of bytes.",
+    "if-range": "The range only of these bytes, by their tag.",
+    "if-none-match": "The tags that the caller has.",
+}
 
 Content = Callable[[int, int], AsyncGenerator[bytes, None]]
 """`content(start, stop)`: bytes of the file, in pieces."""

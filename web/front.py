@@ -17,9 +17,10 @@ from domain.errors import Malformed, PiCloudError, TooLarge, Unavailable
 from runtime.metrics import Metrics
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.headers import API, protecting, settled
+from web.live import is_live
 from web.paths import canonical_path
 from web.problems import problem, translate
-from web.requests import choose_request_id, note_head
+from web.requests import choose_request_id, note_head, note_options
 from web.security import add_renewed_cookie, header
 from web.system import PATHS
 from web.uploads import MAX_OVERHEAD_BYTES, is_upload
@@ -35,6 +36,7 @@ _ONCE: Final = frozenset({b"host", b"content-length"})
 _ONCE_FOR_CONTROL: Final = _ONCE | {b"content-type", b"authorization", b"origin"}
 _MAX_LENGTH_DIGITS: Final = 18
 _SERVER_ERROR: Final = 500
+_AS: Final = {"HEAD": "GET", "OPTIONS": "TRACE"}
 
 log = structlog.get_logger(__name__)
 _LEVEL: Final = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ class Front:
             path, controls = self._check(scope)
             answer.protects = protecting(path, controls=controls)
             if controls:
-                plane = "control"
+                plane = "live" if is_live(path) else "control"
                 await self._control(_for_control(scope, path), receive, answer.send)
             else:
                 plane = "live" if path.startswith("/realtime/") else "data"
@@ -158,9 +160,10 @@ def _check_length(text: str, most: int) -> None:
 
 
 def _for_control(scope: Scope, path: str) -> Scope:
-    """The request as Litestar routes it: the path still encoded, and HEAD as GET."""
+    """The request as Litestar routes it: the path still encoded, HEAD as GET, and OPTIONS as a method that no route has, so that it is told which there are."""
     note_head(scope)
-    return {**scope, "path": path, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+    note_options(scope)
+    return {**scope, "path": path, "method": _AS.get(scope["method"], scope["method"])}
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ standard members and never replaces one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -91,7 +91,14 @@ _FOREIGN: Final[Mapping[int, type[PiCloudError]]] = {
 
 def status_of(error: PiCloudError) -> int:
     """The status of an error: that of its nearest ancestor in the table."""
-    return next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
+    return _status_of(type(error))
+
+
+def codes_of(status: int) -> list[tuple[str, str]]:
+    """The codes of the problems that have a status, each with what it means. Single places give more precise ones."""
+    kinds = sorted(_family(PiCloudError), key=lambda kind: kind.CODE)
+    found = {kind.CODE: (kind.__doc__ or "").strip() for kind in kinds if _status_of(kind) == status}
+    return list(found.items())
 
 
 def problem(error: PiCloudError) -> tuple[int, Headers, bytes]:
@@ -124,6 +131,16 @@ def translate(error: Exception, request_id: str) -> PiCloudError:
         return _foreign(error)
     log.error("request_failed", request_id=request_id, exc_info=error)
     return PiCloudError(request_id=request_id)
+
+
+def _status_of(kind: type[PiCloudError]) -> int:
+    return next(_STATUSES[each] for each in kind.__mro__ if each in _STATUSES)
+
+
+def _family(kind: type[PiCloudError]) -> Iterator[type[PiCloudError]]:
+    yield kind
+    for heir in kind.__subclasses__():
+        yield from _family(heir)
 
 
 def _document(error: PiCloudError, status: int) -> dict[str, Any]:

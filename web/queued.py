@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -24,7 +26,7 @@ from domain.executions import (
 )
 from domain.ids import parse_uuid
 from domain.routing import Route
-from domain.sandbox import Ending, Reply, RunResult
+from domain.sandbox import Ending, Reply, RunResult, ScriptError
 from domain.schedule import ExecutionCanceled, ExecutionScheduled
 from projections.control.views import AppView
 from runtime.platform import Platform
@@ -35,9 +37,31 @@ from web.front import Receive, Scope, Send
 from web.requests import request_id_of
 from web.security import header
 
+Status = Literal["queued", "scheduled", "canceled", "succeeded", "failed", "retrying", "dead_lettered", "skipped"]
+
 _GRACE_S: Final = 2.0
 _MAX_WAIT_S: Final = 300.0
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,5})(?:$|[,;\s])", re.IGNORECASE)
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a script answered. `body` is JSON as JSON, text as text, anything else in base64."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a queued request stands: its newest attempt, and the script's answer (`response`) or the `error`; `retry_at` when it will be tried again."""
+
+    execution_id: UUID
+    status: Status
+    updated_at: datetime
+    attempt: int | None = None
+    response: Answered | None = None
+    error: ScriptError | None = None
+    retry_at: datetime | None = None
 
 
 async def answer_queued(
@@ -148,25 +172,26 @@ def _accepted(accepted: Accepted) -> Reply:
     return Reply(status=202, headers={"content-type": "application/json"}, body=body)
 
 
-def _standing(newest: Recorded, execution_id: UUID) -> dict[str, Any]:
+def _standing(newest: Recorded, execution_id: UUID) -> Standing:
     event = newest.event
-    standing: dict[str, Any] = {"execution_id": execution_id, "status": _STATUS[type(event)], "updated_at": newest.recorded_at, "attempt": None}
-    standing |= {"response": None, "error": None, "retry_at": None}
+    known = partial(Standing, execution_id=execution_id, status=_STATUS[type(event)], updated_at=newest.recorded_at)
     match event:
         case ExecutionSucceeded():
             reply = reply_of(event, execution_id)
-            standing |= {"attempt": event.attempt, "response": {"status": reply.status, "headers": reply.headers, "body": _body(reply)}}
+            return known(attempt=event.attempt, response=Answered(status=reply.status, headers=reply.headers, body=_body(reply)))
+        case ExecutionFailed() if event.retry_at is not None:
+            return known(status="retrying", attempt=event.attempt, error=event.error, retry_at=event.retry_at)
         case ExecutionFailed():
-            standing |= {"attempt": event.attempt, "error": event.error, "retry_at": event.retry_at}
-            standing["status"] = "failed" if event.retry_at is None else "retrying"
+            return known(attempt=event.attempt, error=event.error)
         case ExecutionDeadLettered():
-            standing |= {"attempt": event.attempts, "error": event.error}
+            return known(attempt=event.attempts, error=event.error)
         case ExecutionSkipped():
-            standing["error"] = {"type": "Skipped", "message": event.reason}
-    return standing
+            return known(error=ScriptError(type="Skipped", message=event.reason))
+        case _:
+            return known()
 
 
-_STATUS: Final[dict[type[Event], str]] = {
+_STATUS: Final[dict[type[Event], Status]] = {
     HttpRequestAccepted: "queued",
     ExecutionScheduled: "scheduled",
     ExecutionCanceled: "canceled",

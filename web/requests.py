@@ -10,6 +10,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 _IS_HEAD: Final = "is_head"
+_IS_OPTIONS: Final = "is_options"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 
@@ -31,6 +32,16 @@ def address_of(scope: Mapping[str, Any]) -> str:
     """The caller's address; empty when there is none (a Unix socket)."""
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def is_options(scope: Mapping[str, Any]) -> bool:
+    """Whether the caller only asks which methods there are: Litestar's own answer misses some where several handlers share a path."""
+    return bool(scope["state"].get(_IS_OPTIONS, False))
+
+
+def note_options(scope: Mapping[str, Any]) -> None:
+    """Remember what `is_options` tells."""
+    scope["state"][_IS_OPTIONS] = scope["method"] == "OPTIONS"
 
 
 def is_head(scope: Mapping[str, Any]) -> bool:

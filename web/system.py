@@ -16,7 +16,9 @@ from domain.sandbox import Sandbox
 from runtime.metrics import MEDIA_TYPE
 from runtime.secrets import SecretsState
 from runtime.version import read_version
+from web.admin.needs import NO_CREDENTIAL
 from web.core import Core
+from web.documented import Answer, documented
 
 PATHS: Final = frozenset({"/healthz", "/readyz", "/version", "/metrics"})
 
@@ -40,6 +42,12 @@ class SandboxState(msgspec.Struct, frozen=True, kw_only=True):
     hardening: dict[str, bool]
 
 
+class ScriptsState(msgspec.Struct, frozen=True, kw_only=True):
+    """`row_security`: whether scripts' reads are under a role that can read rows of their app alone. Without it views still show no others."""
+
+    row_security: bool
+
+
 class OutboundState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether scripts can call this machine and the networks around it, which is for development alone."""
 
@@ -52,6 +60,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     database: DatabaseState
     sandbox: SandboxState
+    scripts: ScriptsState
     outbound: OutboundState
     secrets: SecretsState
 
@@ -73,7 +82,7 @@ def healthz() -> str:
     return "ok"
 
 
-@get("/readyz")
+@get("/readyz", opt=documented(answers={503: Answer(description="Not now.", shape=Readiness)}))
 async def readyz(request: Request[Any, Any, Any]) -> Response[Readiness]:
     """Whether requests can be served; 503 when not."""
     core: Core = request.app.state.core
@@ -83,6 +92,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Readiness]:
         status="ready" if ready else "unready",
         database=database,
         sandbox=sandbox,
+        scripts=ScriptsState(row_security=core.app_readers.has_role),
         outbound=OutboundState(allow_private=core.settings.outbound.allow_private),
         secrets=await _secrets(core, database),
     )
@@ -128,4 +138,4 @@ def _sandbox(sandbox: Sandbox) -> SandboxState:
     return SandboxState(ok=True, workers=status.workers, hardening=status.hardening)
 
 
-router: Final = Router(path="/", route_handlers=[healthz, readyz, version, metrics], tags=["system"])
+router: Final = Router(path="/", route_handlers=[healthz, readyz, version, metrics], tags=["system"], opt=NO_CREDENTIAL)

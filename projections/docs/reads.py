@@ -31,7 +31,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class Collection(msgspec.Struct, frozen=True):
+class DocCollection(msgspec.Struct, frozen=True):
     """A collection and how many documents it has."""
 
     collection: str
@@ -64,9 +64,9 @@ async def count_documents(reader: Reader, app_id: UUID, collection: str, only: F
     return int(rows[0]["documents"])
 
 
-async def page_collections(reader: Reader, app_id: UUID, after: str | None, limit: int) -> list[Collection]:
+async def page_collections(reader: Reader, app_id: UUID, after: str | None, limit: int) -> list[DocCollection]:
     """Up to `limit` collections by name, after a name."""
-    return [Collection(row["collection"], row["documents"]) for row in await reader.fetch(_SQL["collections"], app_id, after, limit)]
+    return [DocCollection(row["collection"], row["documents"]) for row in await reader.fetch(_SQL["collections"], app_id, after, limit)]
 
 
 def find_statement(app_id: UUID, collection: str, query: Query, max_bytes: int, without: Sequence[str] = ()) -> Statement:

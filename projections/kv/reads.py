@@ -26,7 +26,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class Collection(msgspec.Struct, frozen=True):
+class KvCollection(msgspec.Struct, frozen=True):
     """A collection and how many entries it has."""
 
     collection: str
@@ -51,9 +51,9 @@ async def page_entries(
     return items, bool(rows) and rows[0]["found"] > len(items)
 
 
-async def page_collections(reader: Reader, app_id: UUID, after: str | None, now: datetime, limit: int) -> list[Collection]:
+async def page_collections(reader: Reader, app_id: UUID, after: str | None, now: datetime, limit: int) -> list[KvCollection]:
     """Up to `limit` collections by name, after a name; one whose entries have all expired is there with none."""
-    return [Collection(row["collection"], row["entries"]) for row in await reader.fetch(_SQL["collections"], app_id, after, now, limit)]
+    return [KvCollection(row["collection"], row["entries"]) for row in await reader.fetch(_SQL["collections"], app_id, after, now, limit)]
 
 
 def _entry(collection: str, row: Mapping[str, Any]) -> Entry:

@@ -21,7 +21,7 @@ from domain.errors import AlreadyExists, Conflict, Invalid, NotFound, VersionCon
 from domain.events import Recorded
 from domain.ports import Reader
 from domain.units import ABSENT, ANY, Change, Effect
-from projections.docs.reads import Collection, Document, find_documents, page_collections, read_document
+from projections.docs.reads import DocCollection, Document, find_documents, page_collections, read_document
 from runtime.admin.bounded import PAGE_BYTES, Cut
 from runtime.admin.history import DataHistory, Kept
 from runtime.admin.writing import Acting, AdminWriter, retried
@@ -42,12 +42,12 @@ class DocsData:
         self._writer = writer
         self._clock = clock
 
-    async def collections(self, app_id: UUID, after: str | None, limit: int, at: At) -> list[Collection]:
+    async def collections(self, app_id: UUID, after: str | None, limit: int, at: At) -> list[DocCollection]:
         """Collections with the number of their documents. Raises Invalid for `at` out of range."""
         if at is None:
             return await page_collections(self._reader, app_id, after, limit)
         moment = await self._history.moment(app_id, at, self._clock())
-        return [Collection(name, documents) for name, documents in await self._history.collections(app_id, after, moment, limit)]
+        return [DocCollection(name, documents) for name, documents in await self._history.collections(app_id, after, moment, limit)]
 
     async def page(self, app_id: UUID, collection: str, after: str | None, limit: int, at: At) -> Cut[Document]:
         """Up to `limit` documents by id, after an id, and no more once they have 4 MiB. Raises Invalid."""

@@ -15,7 +15,7 @@ from domain.kv import MAX_VALUE_BYTES, DeleteKey, KvDeleted, KvSet, SetKey, chec
 from domain.ports import Reader
 from domain.units import ABSENT, ANY, Change
 from domain.values import encode_json
-from projections.kv.reads import Collection, Entry, page_collections, page_entries, read_entry
+from projections.kv.reads import Entry, KvCollection, page_collections, page_entries, read_entry
 from runtime.admin.bounded import PAGE_BYTES, Cut
 from runtime.admin.kv_history import KvHistory
 from runtime.admin.writing import Acting, AdminWriter
@@ -36,13 +36,13 @@ class KvData:
         self._writer = writer
         self._clock = clock
 
-    async def collections(self, app_id: UUID, after: str | None, limit: int, at: At) -> list[Collection]:
+    async def collections(self, app_id: UUID, after: str | None, limit: int, at: At) -> list[KvCollection]:
         """Collections with the number of their entries, perhaps none. Raises Invalid for `at` out of range."""
         now = self._clock()
         if at is None:
             return await page_collections(self._reader, app_id, after, now, limit)
         found = await self._history.collections(app_id, after, await self._history.moment(app_id, at, now), limit)
-        return [Collection(name, entries) for name, entries in found]
+        return [KvCollection(name, entries) for name, entries in found]
 
     async def entries(self, app_id: UUID, collection: str, prefix: str, after: str | None, limit: int, at: At) -> Cut[Entry]:
         """Up to `limit` entries whose keys begin with `prefix`, by key, after a key, and no more once they have 4 MiB. Raises Invalid."""

@@ -221,9 +221,9 @@ async def test_viewers_read_and_strangers_see_nothing(platform: Platform) -> Non
     assert (await ask(apps_handlers.list_apps, stranger)).items == []
     body = kv_handlers.PutEntry(value=1)
     with pytest.raises(Forbidden):
-        await ask(kv_handlers.put_entry, viewer, app="one", collection="c", key="k", data=body)
+        await ask(kv_handlers.put_kv_entry, viewer, app="one", collection="c", key="k", data=body)
     refusals: list[Callable[[], Awaitable[Any]]] = [
-        lambda: ask(kv_handlers.put_entry, stranger, app="one", collection="c", key="k", data=body),
+        lambda: ask(kv_handlers.put_kv_entry, stranger, app="one", collection="c", key="k", data=body),
         lambda: ask(script_handlers.read_script, stranger, script=str(made.id)),
         lambda: ask(script_handlers.delete_script, stranger, script=str(made.id)),
         lambda: ask(apps_handlers.read_one, viewer, app="two"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.app_settings import AppSettings, InstanceSettings, check_app_settings, check_instance_settings
-from domain.bounds import UNBOUNDED, Bounds, Limits, Quotas, effective
+from domain.bounds import UNBOUNDED, Bounds, Quotas, RateLimits, effective
 from domain.cors import Cors, check_cors
 from domain.errors import Invalid
 
@@ -19,7 +19,7 @@ def quotas(**chosen: int) -> Bounds:
     [(None, None, None, None), (5, None, None, 5), (None, 7, None, 7), (5, 7, None, 5), (9, 7, None, 9), (None, None, 3, 3), (None, 7, 3, 3), (5, None, 3, 3)],
 )
 def test_what_holds_is_the_apps_own_or_the_default_below_the_ceiling(own: Any, default: Any, ceiling: Any, holds: Any) -> None:
-    found = effective(*(Bounds(limits=Limits(requests_per_minute=value)) for value in (own, default, ceiling)))
+    found = effective(*(Bounds(limits=RateLimits(requests_per_minute=value)) for value in (own, default, ceiling)))
     assert found.limits.requests_per_minute == holds
     assert (found is UNBOUNDED) is (holds is None)
 

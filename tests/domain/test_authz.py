@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.authz import PUBLIC, RULES, SYSTEM, AppRole, Capability, InstanceRole, Principal, Scope, app_role, authorize, decide, refuse_escalation
+from domain.authz import PUBLIC, RULES, SYSTEM, AppRole, Capability, InstanceRole, Principal, Scope, app_role, authorize, decide, highest, refuse_escalation
 from domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from tests.access import ADMIN, APP_ADMIN, BY_SCOPE, EDITOR, MEMBER, OWNER, VIEWER, Caller, verdict
 
@@ -196,3 +196,9 @@ def test_a_principal_with_an_unknown_role_does_not_decode() -> None:
     for body in bodies:
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(body, Principal)
+
+
+def test_the_highest_role_has_what_all_have() -> None:
+    assert highest(["viewer", "app_admin", "editor"]) == "app_admin"
+    assert highest(["member", "owner"]) == "owner"
+    assert highest([]) is None

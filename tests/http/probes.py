@@ -56,9 +56,6 @@ class World:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    async def domain(self) -> None:
-        self.path["domain"] = (await self.ask("POST", "/domains", json={"pattern": f"{self.new_name()}.example.com"}))["id"]
-
     async def script(self) -> None:
         self.path["script"] = await make_script(self._owner, self.app, self.new_name())
 
@@ -116,6 +113,9 @@ class World:
         self.path["user"] = str((await make_user(self._core, self.new_name())).id)
         await self.ask("POST", "/members", json={"user_id": self.path["user"], "role": "viewer"})
 
+    async def domain(self) -> None:
+        self.path["domain"] = (await self.ask("POST", "/domains", json={"pattern": f"{self.new_name()}.example.com"}))["id"]
+
     async def account(self) -> None:
         self.path["user_id"] = str((await make_user(self._core, self.new_name())).id)
 
@@ -130,7 +130,6 @@ def upload() -> Mapping[str, Any]:
 
 
 MAKERS: Final[Mapping[str, Callable[[World], Awaitable[None]]]] = {
-    "domain": World.domain,
     "script": World.script,
     "route": World.route,
     "trigger": World.trigger,
@@ -144,6 +143,7 @@ MAKERS: Final[Mapping[str, Callable[[World], Awaitable[None]]]] = {
     "dead_letter": World.dead_letter,
     "person": World.person,
     "member": World.member,
+    "domain": World.domain,
     "account": World.account,
     "api_key": World.api_key,
 }
@@ -183,9 +183,11 @@ PROBES: Final[Mapping[str, Probe]] = {
     "POST /apps": Probe(body=lambda world: {"name": "a", "slug": world.new_name()}),
     "PATCH /apps/{app}": Probe(body=lambda world: {"name": world.new_name()}),
     "DELETE /apps/{app}": Probe(also=frozenset({"app_has_scripts"})),
-    "POST /apps/{app}/slug:check": Probe(body=lambda _: {"slug": "free"}),
+    "POST /apps/{app}/slug:check": Probe(body=lambda world: {"slug": world.new_name()}),
     "POST /apps/{app}/domains": Probe(body=lambda world: {"pattern": f"{world.new_name()}.example.com"}),
     "DELETE /apps/{app}/domains/{domain}": Probe(uses_up=("domain",)),
+    "PATCH /apps/{app}/settings": Probe(body=lambda _: {"server_timing": True}),
+    "PATCH /settings": Probe(body=lambda _: {"control_plane": {"requests_per_minute_per_key": 100_000}}),
     "POST /apps/{app}/members": Probe(body=lambda world: {"user_id": world.path["person"], "role": "viewer"}, uses_up=("person",)),
     "PATCH /apps/{app}/members/{user}": Probe(body=lambda _: {"role": "editor"}, uses_up=("member",)),
     "DELETE /apps/{app}/members/{user}": Probe(uses_up=("member",)),

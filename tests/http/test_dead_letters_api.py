@@ -102,7 +102,7 @@ async def test_dead_letters_are_listed_filtered_and_counted(owner: httpx.AsyncCl
         ({"source": "http"}, [1]),
         ({"trigger": scene.trigger}, [2, 0]),
         ({"script": other, "unresolved": "true"}, [2]),
-        ({"source": "cron"}, []),
+        *(({"source": source}, []) for source in ("cron", "schedule", "docs", "files", "pubsub", "dead_letter")),
     ):
         items = (await owner.get(path(scene), params=params)).json()["items"]
         assert [item["id"] for item in items] == [dead[index] for index in wanted], params

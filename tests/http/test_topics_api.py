@@ -104,7 +104,7 @@ async def test_what_is_refused_changes_nothing(owner: httpx.AsyncClient, anonymo
             refused(await owner.patch(path(app, name), json={}), 404)
             refused(await owner.delete(path(app, name)), 404)
         refused(await owner.delete(path(other, "mine")), 404)
-        refused(await owner.post(path(app, "mine"), json={"message": 1}), 404)
+        refused(await owner.post(path(app, "mine"), json={"message": 1}), 405)
         for name in ("a*", "x" * 257):
             refused(await owner.post(path(app, f"{name}:publish"), json={"message": 1}), 422, field="topic")
         refused(await owner.post(path(app, ":publish"), json={"message": 1}), 422, field="topic")

@@ -16,7 +16,7 @@ from domain.app_settings import SETTINGS, AppSettings, AppSettingsChanged, Insta
 from domain.apps import AppChanged, AppCreated, AppDeleted, AppPurged, DomainAdded, DomainRemoved, app_stream, domain_stream
 from domain.authz import AppRole
 from domain.blobs import Blob
-from domain.bounds import Limits as RateLimits
+from domain.bounds import RateLimits
 from domain.cron import Ticked, TickSkipped, cron_stream
 from domain.dead_letters import ResolveDeadLetter
 from domain.docs.events import CreateDoc, DeleteDoc, PutDoc, UpdateDoc

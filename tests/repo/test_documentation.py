@@ -11,7 +11,7 @@ import pytest
 
 from adapters.sandbox import sdk_stub
 from runtime.settings import settings_help
-from tests.repo.documentation import ACCESS, SETTINGS_MARK, SHELL, access_tables, blocks, matches, shell
+from tests.repo.documentation import ACCESS, OPERATIONS_MARK, SETTINGS_MARK, SHELL, access_tables, blocks, matches, operations_help, shell
 from tests.served import ROOT, command, environment, serve, workplace
 
 README = ROOT / "README.md"
@@ -67,6 +67,7 @@ def test_documents_show_the_code_as_it_is() -> None:
     assert f"{SETTINGS_MARK}\n{settings_help(markdown=True)}\n" in README.read_text(), remedy
     for mark, table in access_tables().items():
         assert f"{mark}\n{table}\n" in ACCESS.read_text(), remedy
+    assert (ROOT / "docs/api.md").read_text().endswith(f"{OPERATIONS_MARK}\n\n{operations_help()}"), remedy
     assert f"```pyi\n{sdk_stub().strip()}\n```" in (ROOT / "docs/sdk.md").read_text(), remedy
 
 

@@ -71,7 +71,7 @@ async def create_app(call: Call, data: JSONBody[CreateApp]) -> App:
     return _app(await apps_of(call).create(data.name, data.slug, call.acting, takeover=data.takeover), call)
 
 
-@get("/apps/{app:str}", opt=needs(Capability.APPS_READ))
+@get("/apps/{app:str}", operation_id="read_app", opt=needs(Capability.APPS_READ))
 async def read_one(call: Call, app: Segment) -> App:
     """One app, by id or slug. 308 from an old slug, here and everywhere below."""
     row = await call.app(app)

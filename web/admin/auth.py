@@ -14,6 +14,7 @@ from domain.users import MAX_PASSWORD_CHARS
 from web.admin.call import Call
 from web.admin.needs import CREDENTIAL, NO_CREDENTIAL
 from web.core import Core
+from web.documented import documented
 from web.requests import address_of, request_id_of
 from web.security import credential_of, header, is_apps_host, refuse_foreign_page, set_cookie
 
@@ -46,7 +47,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
-@post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES, opt=NO_CREDENTIAL)
+@post("/auth/login", status_code=200, request_max_body_size=_MAX_LOGIN_BYTES, opt=NO_CREDENTIAL | documented(problems=[401]))
 async def log_in(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Response[LoginAnswer]:
     """Begin a session by name and password. 401 for wrong ones; 429 after five failures of one name and address within a minute.
 

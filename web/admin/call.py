@@ -136,8 +136,6 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
 
     What a route needs in an app is asked for when its handler has found that app.
     """
-    if connection.scope.get("method") == "OPTIONS":  # Litestar's own, which only names the methods
-        return
     wanted = needs_of(handler)
     if wanted is None:
         return

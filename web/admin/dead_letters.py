@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 from uuid import UUID
 
 import msgspec
 from litestar import Router, get, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_limit
@@ -16,15 +16,16 @@ from domain.errors import Invalid
 from domain.executions import TaskSource
 from projections.outcomes.reads import DeadLetter, DeadLetterCount, DeadLetterQuery
 from runtime.admin.dead_letters import Refusal
+from runtime.admin.event_items import EventItem, event_item
 from web.admin.call import Call
-from web.admin.events import EventItem, event_item
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, flag, id_parameter
 from web.admin.services import dead_letters_of
 from web.pages import Page, page
 from web.paths import id_segment
 
-_SOURCES: Final = ("http", "kv", "docs", "files", "pubsub", "cron", "dead_letter")
+_SOURCES: Final[tuple[str, ...]] = get_args(TaskSource)
+Source = Annotated[str | None, QueryParameter(schema_extra={"enum": list(_SOURCES), "description": "Only what this has caused."})]
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -78,7 +79,7 @@ async def list_dead_letters(  # each is a filter of the list
     call: Call,
     app: Segment,
     unresolved: Query = None,
-    source: Query = None,
+    source: Source = None,
     trigger: Query = None,
     script: Query = None,
     limit: Query = None,
@@ -125,7 +126,7 @@ async def resolve_dead_letter(call: Call, app: Segment, dead_letter: Segment, da
 
 
 @post("/apps/{app:str}/dead_letters:replay", status_code=200, opt=needs(Capability.DEAD_LETTERS_MANAGE))
-async def replay_many(call: Call, app: Segment, data: JSONBody[ReplayMany]) -> ReplayedMany:
+async def replay_dead_letters(call: Call, app: Segment, data: JSONBody[ReplayMany]) -> ReplayedMany:
     """Replay all unresolved dead letters that pass a filter, oldest first, at most 1000 a call; each is a change of its own."""
     found = await call.app(app)
     (last,) = (None,) if data.cursor is None else decode(data.cursor, "replays", (UUID,))
@@ -144,6 +145,6 @@ def _source(text: str | None) -> str | None:
 
 router: Final = Router(
     path="/",
-    route_handlers=[list_dead_letters, count_dead_letters, read_dead_letter, replay_dead_letter, resolve_dead_letter, replay_many],
+    route_handlers=[list_dead_letters, count_dead_letters, read_dead_letter, replay_dead_letter, resolve_dead_letter, replay_dead_letters],
     tags=["dead letters"],
 )

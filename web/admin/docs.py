@@ -12,13 +12,14 @@ from litestar.params import JSONBody
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_at, parse_limit
 from domain.units import MAX_UNIT_BYTES
-from projections.docs.reads import Collection, Document
+from projections.docs.reads import DocCollection, Document
 from runtime.offloop import weigh
 from web.admin.call import AdminCall, Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import docs_of
 from web.bodies import convert_body
+from web.documented import Action, Answer, documented
 from web.pages import Page, cut_page, page
 from web.paths import segment
 
@@ -53,8 +54,26 @@ class FindDocuments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     filter: dict[str, Any] = {}
 
 
+_POSTS: Final = (
+    Action(
+        id="create_document",
+        summary="Create a document; 409 when there is one of this id",
+        body=CreateDocument,
+        answers={201: Answer(description="The document.", shape=Document)},
+    ),
+    Action(
+        id="find_documents",
+        suffix=_FIND,
+        summary="The documents that a filter finds",
+        body=FindDocuments,
+        answers={200: Answer(description="A page of them.", shape=Page[Document])},
+        needs=(Capability.DOCS_READ,),
+    ),
+)
+
+
 @get("/apps/{app:str}/docs", opt=needs(Capability.DOCS_READ))
-async def list_doc_collections(call: Call, app: Segment, limit: Query = None, cursor: Query = None, at: Query = None) -> Page[Collection]:
+async def list_doc_collections(call: Call, app: Segment, limit: Query = None, cursor: Query = None, at: Query = None) -> Page[DocCollection]:
     """The collections of an app by name, each with the number of its documents."""
     found = await call.app(app)
     size = parse_limit(limit)
@@ -73,7 +92,7 @@ async def list_documents(call: Call, app: Segment, collection: Segment, limit: Q
     return cut_page(documents.more, documents.items, lambda document: encode("docs", document.id))
 
 
-@post("/apps/{app:str}/docs/{collection:str}", opt=needs(Capability.DOCS_WRITE))
+@post("/apps/{app:str}/docs/{collection:str}", opt=needs(Capability.DOCS_WRITE) | documented(actions=_POSTS))
 async def post_documents(call: Call, app: Segment, collection: Segment, data: JSONBody[dict[str, Any]]) -> Response[Document] | Response[Page[Document]]:
     """Make a document of `{data, id?}`, 409 when there is one of this id; with `:find` behind the collection, a page of what `{filter}` finds."""
     if collection.endswith(_FIND):

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 from litestar import Router, delete, get, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_limit, parse_time
-from runtime.admin.executions import Execution, ExecutionDetail
+from runtime.admin.executions import STATUSES, Execution, ExecutionDetail
 from web.admin.call import Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, id_parameter
 from web.admin.services import executions_of, one_off_of
 from web.pages import Page
 from web.paths import id_segment
+
+Status = Annotated[str | None, QueryParameter(schema_extra={"enum": list(STATUSES), "description": "Only those that stand like this."})]
 
 
 class AskRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +41,7 @@ class AcceptedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/apps/{app:str}/executions", opt=needs(Capability.EXECUTIONS_READ))
 async def list_executions(  # each is a filter of the list
-    call: Call, app: Segment, status: Query = None, script: Query = None, trigger: Query = None, limit: Query = None, cursor: Query = None
+    call: Call, app: Segment, status: Status = None, script: Query = None, trigger: Query = None, limit: Query = None, cursor: Query = None
 ) -> Page[Execution]:
     """Executions, newest first. A page looks only so far back: through a filter it may be short, or empty, and still have a next one."""
     found = await call.app(app)

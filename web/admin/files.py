@@ -19,7 +19,8 @@ from web.admin.call import Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import files_of
-from web.downloads import Download
+from web.documented import documented
+from web.downloads import CONDITIONS, DOWNLOADS, Download
 from web.pages import Page, page
 from web.paths import id_segment, segment
 from web.uploads import read_upload
@@ -65,7 +66,11 @@ async def read_file(call: Call, app: Segment, collection: Segment, file_id: Segm
     return await files_of(call).get(found.app_id, _collection(collection), id_segment(file_id, "file"), _at(at))
 
 
-@get("/apps/{app:str}/files/{collection:str}/{file_id:str}/content", media_type="application/octet-stream", opt=needs(Capability.FILES_READ))
+@get(
+    "/apps/{app:str}/files/{collection:str}/{file_id:str}/content",
+    media_type="*/*",
+    opt=needs(Capability.FILES_READ) | documented(answers=DOWNLOADS, problems=[416], request_headers=CONDITIONS),
+)
 async def download_file(call: Call, app: Segment, collection: Segment, file_id: Segment, at: Query = None) -> ASGIApp:
     """One file's bytes, or a single range of them. `ETag` is their SHA-256; `If-None-Match` and `If-Range` are understood."""
     found = await call.app(app)

@@ -12,6 +12,7 @@ from web.admin import (
     api_keys,
     apps,
     auth,
+    chain,
     dead_letters,
     docs,
     domains,
@@ -19,18 +20,22 @@ from web.admin import (
     executions,
     files,
     kv,
+    live,
     members,
     routes,
     scripts,
     secrets,
     sessions,
     settings,
+    statistics,
     topics,
     triggers,
     usage,
     users,
 )
+from web.admin.actions import acts
 from web.admin.call import admitted, provide_call
+from web.admin.parameters import known_parameters
 from web.bodies import JsonBody, JsonRequest
 
 _PREFIX: Final = "/api/v1/admin"
@@ -56,6 +61,9 @@ ROUTERS: Final[Sequence[Router]] = (
     topics.router,
     events.router,
     executions.router,
+    chain.router,
+    statistics.router,
+    live.router,
 )
 
 
@@ -64,7 +72,7 @@ def admin_router() -> Router:
     return Router(
         path=_PREFIX,
         route_handlers=list(ROUTERS),
-        guards=[admitted],
+        guards=[admitted, acts, known_parameters],
         dependencies={"call": Provide(provide_call)},
         request_class=JsonRequest,
         dto=JsonBody,

@@ -38,7 +38,7 @@ class MatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     path: str
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class RouteItem(msgspec.Struct, frozen=True, kw_only=True):
     """A route."""
 
     id: UUID
@@ -72,7 +72,7 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/scripts/{script:str}/routes", opt=needs(Capability.SCRIPTS_READ))
-async def list_routes(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[Route]:
+async def list_routes(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[RouteItem]:
     """A script's routes in the order of their creation."""
     app_id, script_id = await find_script(call, script)
     size = parse_limit(limit)
@@ -82,7 +82,7 @@ async def list_routes(call: Call, script: Segment, limit: Query = None, cursor: 
 
 
 @post("/scripts/{script:str}/routes", opt=needs(Capability.ROUTES_WRITE))
-async def create_route(call: Call, script: Segment, data: JSONBody[RouteSpec]) -> Route:
+async def create_route(call: Call, script: Segment, data: JSONBody[RouteSpec]) -> RouteItem:
     """Give a script a route. 409 with `conflicting_route`; 422 for a reserved path or an unclaimed host; 400 for a module."""
     app_id, script_id = await find_script(call, script)
     return _route(await routes_of(call).create(app_id, script_id, data, call.acting))
@@ -116,8 +116,8 @@ def _matched(match: Match) -> Matched:
     return Matched(route=match.route, params=match.params, rest=match.rest, host_param=match.host_param)
 
 
-def _route(stored: StoredRoute) -> Route:
-    return Route(app_id=stored.app_id, created_at=stored.created_at, **msgspec.structs.asdict(stored.route))
+def _route(stored: StoredRoute) -> RouteItem:
+    return RouteItem(app_id=stored.app_id, created_at=stored.created_at, **msgspec.structs.asdict(stored.route))
 
 
 router: Final = Router(path="/", route_handlers=[list_routes, create_route, delete_route, check_route, match_route], tags=["routes"])

@@ -132,7 +132,7 @@ async def delete_script(call: Call, script: Segment) -> None:
 
 
 @get("/scripts/{script:str}/versions", opt=needs(Capability.SCRIPTS_READ))
-async def list_versions(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[SourceSummary]:
+async def list_script_versions(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[SourceSummary]:
     """A script's source versions, newest first; without the sources."""
     app_id, script_id = await find_script(call, script)
     size = parse_limit(limit)
@@ -143,7 +143,7 @@ async def list_versions(call: Call, script: Segment, limit: Query = None, cursor
 
 
 @get("/scripts/{script:str}/versions/{number:str}", opt=needs(Capability.SCRIPTS_READ))
-async def read_version(call: Call, script: Segment, number: Segment) -> SourceVersion:
+async def read_script_version(call: Call, script: Segment, number: Segment) -> SourceVersion:
     """One of a script's sources."""
     app_id, script_id = await find_script(call, script)
     if not (number.isascii() and number.isdigit() and len(number) <= _MAX_VERSION_DIGITS):
@@ -152,7 +152,7 @@ async def read_version(call: Call, script: Segment, number: Segment) -> SourceVe
 
 
 @get("/scripts/{script:str}/logs", opt=needs(Capability.EXECUTIONS_READ))
-async def list_logs(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[Run]:
+async def list_script_logs(call: Call, script: Segment, limit: Query = None, cursor: Query = None) -> Page[Run]:
     """What a script's runs logged, newest run first."""
     app_id, script_id = await find_script(call, script)
     size = parse_limit(limit)
@@ -192,9 +192,9 @@ router: Final = Router(
         read_script,
         update_script,
         delete_script,
-        list_versions,
-        read_version,
-        list_logs,
+        list_script_versions,
+        read_script_version,
+        list_script_logs,
     ],
     tags=["scripts"],
 )

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from domain.app_settings import AppSettings, InstanceSettings, KeyLimits
 from domain.authz import Capability
-from domain.bounds import Bounds, Bytes, Count, Limits, Quotas, effective
+from domain.bounds import Bounds, Bytes, Count, Quotas, RateLimits, effective
 from domain.cors import Cors, Names
 from projections.settings.reads import Stored
 from web.admin.call import AdminCall, Call
@@ -82,7 +82,7 @@ class AppSettingsState(msgspec.Struct, frozen=True, kw_only=True):
     """An app's settings. `effective` are the bounds that hold: its own, or the instance's defaults, below the instance's ceilings."""
 
     cors: Cors
-    limits: Limits
+    limits: RateLimits
     quotas: Quotas
     server_timing: bool
     effective: Bounds

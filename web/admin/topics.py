@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Router, delete, get, patch, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from adapters.postgres.subscriber_keys import KeyState
 from domain.authz import Capability
 from domain.cursors import decode, encode, parse_limit
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid
 from domain.topics import KINDS, AuthMode, Topic, TopicKind
 from projections.topics.reads import StoredTopic
 from runtime.admin.topics import Message, TopicChange
@@ -20,10 +20,15 @@ from web.admin.call import Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment
 from web.admin.services import topics_of
+from web.documented import Action, documented
 from web.pages import Page, page
 from web.paths import segment
 
 _PUBLISH: Final = ":publish"
+
+
+_PUBLISHING: Final = Action(id="publish_message", suffix=_PUBLISH, summary="Publish a message; the topic need not be registered")
+Kind = Annotated[str | None, QueryParameter(schema_extra={"enum": list(KINDS), "default": "topic", "description": "Of which kind it is."})]
 
 
 class CreateTopic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +55,7 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ttl: float = 3600
 
 
-class Items(msgspec.Struct, frozen=True):
+class SubscriberKeys(msgspec.Struct, frozen=True):
     """A list that is never long."""
 
     items: list[KeyState]
@@ -75,32 +80,30 @@ async def create_topic(call: Call, app: Segment, data: JSONBody[CreateTopic]) ->
 
 
 @patch("/apps/{app:str}/topics/{name:str}", opt=needs(Capability.TOPICS_MANAGE))
-async def update_topic(call: Call, app: Segment, name: Segment, data: JSONBody[TopicChange], kind: Query = None) -> StoredTopic:
+async def update_topic(call: Call, app: Segment, name: Segment, data: JSONBody[TopicChange], kind: Kind = None) -> StoredTopic:
     """Change a topic; `?kind=` says of which kind, `topic` if it is not there. Live subscribers who may no longer listen are disconnected."""
     found = await call.app(app)
     return await topics_of(call).update(found.app_id, _kind(kind), segment(name, "name"), data, call.acting)
 
 
 @delete("/apps/{app:str}/topics/{name:str}", opt=needs(Capability.TOPICS_MANAGE))
-async def delete_topic(call: Call, app: Segment, name: Segment, kind: Query = None) -> None:
+async def delete_topic(call: Call, app: Segment, name: Segment, kind: Kind = None) -> None:
     """Make a topic internal again; its live subscribers are disconnected."""
     found = await call.app(app)
     await topics_of(call).delete(found.app_id, _kind(kind), segment(name, "name"), call.acting)
 
 
-@post("/apps/{app:str}/topics/{name:str}", status_code=201, opt=needs(Capability.PUBSUB_PUBLISH))
+@post("/apps/{app:str}/topics/{name:str}", status_code=201, opt=needs(Capability.PUBSUB_PUBLISH) | documented(actions=(_PUBLISHING,)))
 async def publish_message(call: Call, app: Segment, name: Segment, data: JSONBody[PublishMessage]) -> Message:
     """`…/{name}:publish`: publish a message. The topic need not be registered."""
     found = await call.app(app)
-    action = segment(name, "name")
-    if not action.endswith(_PUBLISH):
-        raise NotFound("there is no such action; there is :publish")
     await call.admit_write(found.app_id)
-    return await topics_of(call).send(found.app_id, action.removesuffix(_PUBLISH), data.message, call.acting)
+    topic = segment(name, "name").removesuffix(_PUBLISH)
+    return await topics_of(call).send(found.app_id, topic, data.message, call.acting)
 
 
 @post("/apps/{app:str}/topics:token", status_code=201, opt=needs(Capability.PUBSUB_PUBLISH))
-async def create_token(call: Call, app: Segment, data: JSONBody[CreateToken]) -> Token:
+async def create_subscriber_token(call: Call, app: Segment, data: JSONBody[CreateToken]) -> Token:
     """A token for live subscribers; every name must be externally subscribable."""
     found = await call.app(app)
     wanted = parse_wanted({"topics": data.topics, "kv": data.kv, "docs": data.docs})
@@ -108,21 +111,21 @@ async def create_token(call: Call, app: Segment, data: JSONBody[CreateToken]) ->
 
 
 @get("/apps/{app:str}/subscriber-keys", opt=needs(Capability.TOPICS_MANAGE))
-async def list_keys(call: Call, app: Segment) -> Items:
+async def list_subscriber_keys(call: Call, app: Segment) -> SubscriberKeys:
     """The keys that sign subscribers' tokens, newest first, without what is secret in them."""
     found = await call.app(app)
-    return Items(await topics_of(call).keys(found.app_id))
+    return SubscriberKeys(await topics_of(call).keys(found.app_id))
 
 
 @post("/apps/{app:str}/subscriber-keys:rotate", status_code=201, opt=needs(Capability.TOPICS_MANAGE))
-async def rotate_key(call: Call, app: Segment) -> KeyState:
+async def rotate_subscriber_key(call: Call, app: Segment) -> KeyState:
     """Sign by a new key from here on; tokens of the one before live on until they expire, unless it is revoked."""
     found = await call.app(app)
     return await topics_of(call).rotate_key(found.app_id, call.acting)
 
 
 @delete("/apps/{app:str}/subscriber-keys/{kid:str}", opt=needs(Capability.TOPICS_MANAGE))
-async def revoke_key(call: Call, app: Segment, kid: Segment) -> None:
+async def revoke_subscriber_key(call: Call, app: Segment, kid: Segment) -> None:
     """End a key, its tokens, and the streams that they have opened."""
     found = await call.app(app)
     await topics_of(call).revoke_key(found.app_id, segment(kid, "kid"), call.acting)
@@ -137,6 +140,16 @@ def _kind(text: str | None) -> TopicKind:
 
 router: Final = Router(
     path="/",
-    route_handlers=[list_topics, create_topic, update_topic, delete_topic, publish_message, create_token, list_keys, rotate_key, revoke_key],
+    route_handlers=[
+        list_topics,
+        create_topic,
+        update_topic,
+        delete_topic,
+        publish_message,
+        create_subscriber_token,
+        list_subscriber_keys,
+        rotate_subscriber_key,
+        revoke_subscriber_key,
+    ],
     tags=["topics"],
 )

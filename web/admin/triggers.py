@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from datetime import datetime
+from typing import Any, Final, NoReturn, NotRequired, TypedDict, cast
 from uuid import UUID
 
 import msgspec
@@ -12,8 +13,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from domain.authz import Capability
+from domain.cron import TickSkipReason
 from domain.cursors import decode, encode, parse_limit
 from domain.errors import NotFound
+from domain.retry import RetryPolicy
+from domain.triggers import Source
 from projections.outbox.reads import StoredTrigger
 from projections.schedules.reads import StandingSchedule
 from runtime.admin.trigger_kinds import KINDS, TriggerKind, TriggerSpec
@@ -28,8 +32,29 @@ from web.paths import id_segment
 _BODY: Final[Any] = JSONBody
 """Seen as a value, because the shape of a body depends on the kind."""
 
-Trigger = dict[str, Any]
-"""`{id, app_id, kind, script_id, enabled, retry, registrant, created_at}` and the kind's own fields; of cron also `next_due_at` and `last_tick`."""
+
+class LastTick(TypedDict):
+    """A cron trigger's last time: what ran, or why nothing did."""
+
+    scheduled_at: datetime | None
+    fired_at: datetime
+    execution_id: UUID | None
+    skipped: TickSkipReason | None
+
+
+class Trigger(TypedDict):
+    """A trigger, with the fields of its kind: `collection_glob` and `ops`, or `topic_pattern`, `schedule`, `filter` ..."""
+
+    id: UUID
+    app_id: UUID
+    kind: Source
+    script_id: UUID
+    enabled: bool
+    retry: RetryPolicy
+    registrant: str
+    created_at: datetime
+    next_due_at: NotRequired[datetime | None]
+    last_tick: NotRequired[LastTick | None]
 
 
 @get("/apps/{app:str}/triggers", opt=needs(Capability.TRIGGERS_MANAGE))
@@ -84,7 +109,7 @@ def _create_handler(kind: TriggerKind) -> HTTPRouteHandler:
     create_trigger.__doc__ = f"Create a {kind.source} trigger, which runs as its creator."
     create_trigger.__annotations__["data"] = _BODY[kind.spec]
     path = f"/apps/{{app:str}}/triggers/{kind.source}"
-    return post(path, operation_id=f"CreateTrigger_{kind.source}", opt=needs(Capability.TRIGGERS_MANAGE))(create_trigger)
+    return post(path, operation_id=f"create_{kind.source}_trigger", opt=needs(Capability.TRIGGERS_MANAGE))(create_trigger)
 
 
 def _decode_spec(fields: dict[str, Any], shape: type[TriggerSpec]) -> TriggerSpec:
@@ -97,35 +122,37 @@ async def _trigger(call: AdminCall, stored: StoredTrigger) -> Trigger:
 
 async def _triggers(call: AdminCall, app_id: UUID, stored: Sequence[StoredTrigger]) -> list[Trigger]:
     schedules = await triggers_of(call).schedules(app_id, stored)
-    return [_shown(each) | _times(schedules.get(each.trigger.id)) for each in stored]
+    return [_shown(each, schedules.get(each.trigger.id)) for each in stored]
 
 
-def _times(schedule: StandingSchedule | None) -> Trigger:
-    """When a cron trigger is due next, and its last time: what ran (`execution_id`), or why nothing did (`skipped`)."""
-    if schedule is None:
-        return {}
-    last = {
-        "scheduled_at": schedule.last_scheduled_at,
-        "fired_at": schedule.last_fired_at,
-        "execution_id": schedule.last_execution_id,
-        "skipped": schedule.last_skip_reason,
-    }
-    return {"next_due_at": schedule.next_due_at, "last_tick": None if schedule.last_fired_at is None else last}
-
-
-def _shown(stored: StoredTrigger) -> Trigger:
+def _shown(stored: StoredTrigger, schedule: StandingSchedule | None) -> Trigger:
     trigger = stored.trigger
-    return {
-        "id": trigger.id,
-        "app_id": stored.app_id,
-        "kind": trigger.source,
-        "script_id": trigger.script_id,
-        "enabled": trigger.enabled,
+    shown: Any = dict(
+        id=trigger.id,
+        app_id=stored.app_id,
+        kind=trigger.source,
+        script_id=trigger.script_id,
+        enabled=trigger.enabled,
         **trigger.detail,
-        "retry": trigger.retry,
-        "registrant": trigger.registrant,
-        "created_at": stored.created_at,
-    }
+        retry=trigger.retry,
+        registrant=trigger.registrant,
+        created_at=stored.created_at,
+    )
+    if schedule is not None:
+        shown["next_due_at"] = schedule.next_due_at
+        shown["last_tick"] = _last_tick(schedule)
+    return cast("Trigger", shown)
+
+
+def _last_tick(schedule: StandingSchedule) -> LastTick | None:
+    if schedule.last_fired_at is None:
+        return None
+    return LastTick(
+        scheduled_at=schedule.last_scheduled_at,
+        fired_at=schedule.last_fired_at,
+        execution_id=schedule.last_execution_id,
+        skipped=schedule.last_skip_reason,
+    )
 
 
 router: Final = Router(
