@@ -20,6 +20,8 @@ from domain.units import Effect
 
 Reason = Literal["bad_credential", "forbidden", "not_visible"]
 """Why a call was refused: 401 with a credential that is none, 403, or a 404 for something that is there."""
+Part = Literal["logins", "calls"]
+"""What one originator is told of apart, so that noise in one does not hide what he does in the other."""
 
 
 class LoggedIn(Event, frozen=True, kw_only=True):
@@ -100,9 +102,10 @@ class Refused(Repeated, frozen=True, kw_only=True):
 
 
 class Suppressed(Repeated, frozen=True, kw_only=True):
-    """More kinds of events than are told in a minute, of one originator."""
+    """More kinds of events than are told in a minute, of one originator: logins that failed, or calls that were refused."""
 
     TOPIC = "access.Suppressed"
+    part: Part = "calls"
 
 
 class KeyUsed(Event, frozen=True, kw_only=True):

@@ -34,7 +34,8 @@ MAX_USER_AGENT_CHARS: Final = 256
 _MAX_SESSION_IDS: Final = 50
 _AT_ONCE: Final = 200
 _FINISH_WITHIN_S: Final = 2.0
-_PUBLIC: Final = Origin("public", access_stream(None))
+_PUBLIC: Final = "public"
+_LOGINS: Final = Origin(_PUBLIC, access_stream(None), "logins")
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: Reason
     code: str
-    actor: str = _PUBLIC.actor
+    actor: str = _PUBLIC
     user_id: UUID | None = None
     address: str
     method: str
@@ -83,12 +84,12 @@ class AccessLog:
     def login_failed(self, user_id: UUID | None, address: str) -> None:
         """Note wrong credentials for the name of a user, or of nobody."""
         event = access.LoginFailed(user_id=user_id, address=address, **self._now())
-        self._note(_PUBLIC, ("failed", user_id, network_of(address)), access_stream(user_id), event)
+        self._note(_LOGINS, ("failed", user_id, network_of(address)), access_stream(user_id), event)
 
     def login_throttled(self, user_id: UUID | None, address: str) -> None:
         """Note credentials that were not looked at, after too many wrong ones."""
         event = access.LoginThrottled(user_id=user_id, address=address, **self._now())
-        self._note(_PUBLIC, ("throttled", user_id, network_of(address)), access_stream(user_id), event)
+        self._note(_LOGINS, ("throttled", user_id, network_of(address)), access_stream(user_id), event)
 
     def refused(self, refusal: Refusal) -> None:
         """Note a call that was refused. Of bad credentials, one address is one kind, whatever it asks for."""
@@ -106,7 +107,7 @@ class AccessLog:
         )
         stream = access_stream(refusal.user_id)
         what = () if refusal.user_id is None else (refusal.method, refusal.route, refusal.capability, refusal.app_id)
-        self._note(Origin(refusal.actor, stream), ("refused", refusal.reason, refusal.code, network_of(refusal.address), *what), stream, event)
+        self._note(Origin(refusal.actor, stream, "calls"), ("refused", refusal.reason, refusal.code, network_of(refusal.address), *what), stream, event)
 
     def key_used(self, key_id: UUID, user_id: UUID, address: str) -> None:
         """Note a use of an API key: only the first of a day from an address is told."""

@@ -52,9 +52,10 @@ class ApiKeys:
         self._was_used = anyio.Event()
 
     async def authenticate(self, token: str) -> Identity | None:
-        """Whose token this is (one in form: `is_token`), by one query; None when it is nobody's (any more). An unknown prefix is hashed and compared, too."""
-        row = await self._vault.find(prefix_of(token), _NOTE_USE_AFTER_S)
-        if not hmac.compare_digest(await self._hash(token), _NO_HASH if row is None else row["hash"]) or row is None:
+        """Whose token this is (one in form: `is_token`), by one query; None when it is nobody's (any more), whether or not a key has its prefix."""
+        token_hash = await self._hash(token)
+        row = await self._vault.find(prefix_of(token), token_hash, _NOTE_USE_AFTER_S)
+        if not hmac.compare_digest(token_hash, _NO_HASH if row is None else row["hash"]) or row is None:
             return None
         if row["unseen"]:
             self._note(row["key_id"])

@@ -1,7 +1,8 @@
 """Events that outsiders can cause as often as they like, told as few: what repeats itself within a minute is one event with a count.
 
-The first of its kind is told at the next look, its repetitions of the minute after that together. One originator is told of in so many kinds a minute;
-whatever else he causes is one event that says how much it was. So nobody can make the log grow faster than that, and nobody can hide behind another's noise.
+The first of its kind is told at the next look, its repetitions of the minute after that together. One originator is told of in so many kinds a minute, logins
+and calls apart; whatever else he causes is one event that says how much it was. So nobody can make the log grow faster than that, and nobody who is known can
+hide behind the noise of another. All who are not known are one originator: what they do to each other's traces is all that they can.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from domain.access import Repeated, Suppressed
+from domain.access import Part, Repeated, Suppressed
 
 WINDOW_S: Final = 60.0
 MAX_KINDS_PER_ORIGIN: Final = 60
@@ -22,10 +23,11 @@ _SUPPRESSED: Final = "suppressed"
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Who has caused something: as events name him, and his own stream."""
+    """Who has caused something, and in what part: as events name him, and his own stream."""
 
     actor: str
     stream: str
+    part: Part
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ class Coalescer:
         known = self._kinds.get((origin, key))
         if known is None and self._is_full(origin):
             key, stream = _SUPPRESSED, origin.stream
-            event = Suppressed(count=1, first_at=event.first_at, last_at=event.last_at)
+            event = Suppressed(part=origin.part, count=1, first_at=event.first_at, last_at=event.last_at)
             known = self._kinds.get((origin, key))
         if known is None:
             self._kinds[origin, key] = _Kind(stream, event, now_s)

@@ -12,7 +12,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from domain.authz import Capability, Principal, authorize, decide
-from domain.errors import Malformed, NotFound, Unauthenticated
+from domain.errors import Forbidden, Malformed, NotFound, Unauthenticated
 from domain.executions import HttpRequest
 from domain.ids import parse_uuid
 from domain.routing import Match
@@ -28,6 +28,7 @@ from web.headers import also
 from web.hosts import app_of_request
 from web.incoming import headers_for_script, host_of, query_of, read_body
 from web.limits import admit, admit_key
+from web.noted import note_key, note_refused_run
 from web.problems import translate
 from web.queued import answer_poll, answer_queued
 from web.realtime.asked import PREFIX
@@ -78,6 +79,7 @@ class DataPlane:
             raise NotFound("no route matches this request", code="no_route")
         await admit(self._platform, scope, view)
         principal = await principal_of(self._platform.authentication, self._platform.settings, scope, by_cookie=is_own_machine(host))
+        note_key(self._platform.access, scope, principal)
         admit_key(self._platform, scope, view, principal)
         request = await self._read(scope, receive, host, path, match, attached=principal is not None)
         if match.route.dispatch_mode == "sync":
@@ -91,15 +93,18 @@ class DataPlane:
         by_cookie = not await is_apps_host(self._platform.directory, scope)
         principal = await principal_of(self._platform.authentication, self._platform.settings, scope, changes=True, by_cookie=by_cookie)
         if principal is None:
+            note_refused_run(self._platform.access, scope, Unauthenticated())
             raise Unauthenticated
+        note_key(self._platform.access, scope, principal)
         missing = NotFound("there is no such script", code="script_not_found")
         app_id = None if script_id is None else await app_of_script(self._platform.reader, script_id)
         if app_id is None or script_id is None:
             raise missing
         try:
             authorize(principal, Capability.EXECUTE, app_id)
-        except NotFound:
-            raise missing from None
+        except (NotFound, Forbidden) as error:
+            note_refused_run(self._platform.access, scope, error, principal, app_id)
+            raise missing if isinstance(error, NotFound) else error from None
         view = await self._platform.directory.view(app_id)
         script = view.scripts.get(script_id)
         if script is None:

@@ -45,12 +45,12 @@ class ApiKeyVault:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def find(self, prefix: str, unseen_after_s: float) -> Mapping[str, Any] | None:
-        """What there is to judge a token of this prefix: the key's `hash`, and the row of `key_principal` with `email`, `expires_at` and `unseen`.
+    async def find(self, prefix: str, token_hash: bytes, unseen_after_s: float) -> Mapping[str, Any] | None:
+        """The key of a token: its `hash`, and the row of `key_principal` with `email`, `expires_at` and `unseen`.
 
-        None when no key that opens anything has this prefix. `unseen`: its last use was noted so long ago that it is time to note this one.
+        None when no key that opens anything has this prefix and hash. `unseen`: its last use was noted so long ago that it is time to note this one.
         """
-        rows = await self._reader.fetch(_SQL["find"], prefix, unseen_after_s)
+        rows = await self._reader.fetch(_SQL["find"], prefix, unseen_after_s, token_hash)
         return rows[0] if rows else None
 
     async def put(self, key_id: UUID, prefix: str, token_hash: bytes) -> bool:

@@ -1,10 +1,11 @@
 -- name: find
+-- The hash is asked for, too, so that a known prefix with a wrong secret joins no more than an unknown one. Nobody can aim at a keyed hash, byte by byte.
 SELECT v.hash, v.last_used_at IS NULL OR v.last_used_at < now() - make_interval(secs => $2) AS unseen,
     k.key_id, k.name AS key_name, k.version AS key_version, k.scopes, k.app_id, k.expires_at,
     u.user_id, u.username, u.email, u.instance_role, u.version AS user_version,
     (SELECT json_object_agg(m.app_id, json_build_array(m.role, m.version))::text FROM members m WHERE m.user_id = u.user_id) AS memberships
 FROM vault_api_keys v JOIN api_keys k ON k.key_id = v.key_id JOIN users u ON u.user_id = k.user_id
-WHERE v.prefix = $1 AND u.active AND (k.expires_at IS NULL OR k.expires_at > now())
+WHERE v.prefix = $1 AND v.hash = $3 AND u.active AND (k.expires_at IS NULL OR k.expires_at > now())
 
 -- name: put
 INSERT INTO vault_api_keys (key_id, prefix, hash) VALUES ($1, $2, $3) ON CONFLICT (prefix) DO NOTHING RETURNING key_id
@@ -13,7 +14,9 @@ INSERT INTO vault_api_keys (key_id, prefix, hash) VALUES ($1, $2, $3) ON CONFLIC
 DELETE FROM vault_api_keys WHERE key_id = $1
 
 -- name: note_uses
-UPDATE vault_api_keys SET last_used_at = now() WHERE key_id = ANY ($1::uuid[])
+-- What another process is noting need not be noted twice, nor waited for: two that wait for each other's rows would end in a deadlock.
+UPDATE vault_api_keys SET last_used_at = now()
+WHERE key_id IN (SELECT key_id FROM vault_api_keys WHERE key_id = ANY ($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED)
 
 -- name: page
 SELECT k.key_id AS id, k.name, k.prefix, k.scopes, k.app_id, k.expires_at, k.created_at, v.last_used_at

@@ -113,6 +113,9 @@ class World:
         self.path["user"] = str((await make_user(self._core, self.new_name())).id)
         await self.ask("POST", "/members", json={"user_id": self.path["user"], "role": "viewer"})
 
+    async def domain(self) -> None:
+        self.path["domain"] = (await self.ask("POST", "/domains", json={"pattern": f"{self.new_name()}.example.com"}))["id"]
+
     async def account(self) -> None:
         self.path["user_id"] = str((await make_user(self._core, self.new_name())).id)
 
@@ -140,6 +143,7 @@ MAKERS: Final[Mapping[str, Callable[[World], Awaitable[None]]]] = {
     "dead_letter": World.dead_letter,
     "person": World.person,
     "member": World.member,
+    "domain": World.domain,
     "account": World.account,
     "api_key": World.api_key,
 }
@@ -177,6 +181,13 @@ PROBES: Final[Mapping[str, Probe]] = {
     "POST /api-keys": Probe(body=lambda _: {"name": "k", "scopes": ["instance:admin"]}),
     "DELETE /api-keys/{key}": Probe(uses_up=("api_key",), path=lambda world: {"key": world.path["api_key"]}, also=frozenset({"key_not_found"})),
     "POST /apps": Probe(body=lambda world: {"name": "a", "slug": world.new_name()}),
+    "PATCH /apps/{app}": Probe(body=lambda world: {"name": world.new_name()}),
+    "DELETE /apps/{app}": Probe(also=frozenset({"app_has_scripts"})),
+    "POST /apps/{app}/slug:check": Probe(body=lambda world: {"slug": world.new_name()}),
+    "POST /apps/{app}/domains": Probe(body=lambda world: {"pattern": f"{world.new_name()}.example.com"}),
+    "DELETE /apps/{app}/domains/{domain}": Probe(uses_up=("domain",)),
+    "PATCH /apps/{app}/settings": Probe(body=lambda _: {"server_timing": True}),
+    "PATCH /settings": Probe(body=lambda _: {"control_plane": {"requests_per_minute_per_key": 100_000}}),
     "POST /apps/{app}/members": Probe(body=lambda world: {"user_id": world.path["person"], "role": "viewer"}, uses_up=("person",)),
     "PATCH /apps/{app}/members/{user}": Probe(body=lambda _: {"role": "editor"}, uses_up=("member",)),
     "DELETE /apps/{app}/members/{user}": Probe(uses_up=("member",)),

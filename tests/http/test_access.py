@@ -54,7 +54,8 @@ CONTRACT: Final = (
     (r"(GET|POST|PATCH|DELETE) /admins\b.*", {"instance:admin"}),
     (r"(GET|POST|DELETE) /apps/{app}/domains\b.*", {"domain:manage"}),
     (r"POST /apps", {"instance:admin"}),
-    (r"(PATCH|DELETE) /apps/{app}", {"app:admin"}),
+    (r"(PATCH|DELETE) /apps/{app}(/settings)?", {"app:admin"}),
+    (r"\w+ /settings", {"instance:admin"}),
     (r"GET /events\b.*", {"log:read"}),
 )
 """The scopes that routes take of a key, by the contract's own list of them."""

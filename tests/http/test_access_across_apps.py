@@ -43,6 +43,7 @@ BY_ID: Final[tuple[tuple[str, str, Any], ...]] = (
     ("DELETE", "/topics/t", None),
     ("DELETE", "/subscriber-keys/{kid}", None),
     ("PATCH", "/members/{user}", {"role": "editor"}),
+    ("DELETE", "/domains/{domain}", None),
     ("GET", "/history/kv/c/k", None),
     ("GET", "/history/docs/c/d", None),
     ("GET", "/history/files/c/{file_id}", None),

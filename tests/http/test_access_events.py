@@ -13,7 +13,7 @@ from domain.ids import NIL_APP
 from runtime.key_uses import KeyUses
 from runtime.platform import Platform
 from tests.http.admin_support import API, UNKNOWN_ID, make_app, make_script, refused
-from tests.http.conftest import OWNER, Owned
+from tests.http.conftest import OWNER, Owned, client_of
 from tests.http.users_support import PASSWORD, change, make_user, person, told
 
 pytestmark = pytest.mark.anyio
@@ -145,3 +145,26 @@ async def test_a_key_is_told_of_once_a_day_and_address_by_whatever_process(core:
         (UNKNOWN_ID, str(owned.user.id), address) for address in ("10.0.0.1", "10.0.0.2", "2001:db8::/64")
     ]
     assert {event["actor"] for event in events} == {f"key:{UNKNOWN_ID}"}
+
+
+async def test_keys_are_told_of_where_they_are_used_and_refused(core: Platform, url: str, owner: httpx.AsyncClient, owned: Owned) -> None:
+    app = await make_app(owner, "a")
+    script, other = await make_script(owner, app), await make_script(owner, await make_app(owner, "b"))
+    made = (await owner.post(f"{API}/api-keys", json={"name": "k", "scopes": ["script:read"], "app_id": app})).json()
+    async with client_of(url, made["token"]) as client:
+        for _ in range(2):
+            assert (await client.get(f"{API}/apps/{app}")).status_code == 200
+            assert (await client.post(f"/api/v1/execute/{script}")).status_code == 200
+        refused(await client.post(f"/api/v1/execute/{other}"), 404, "script_not_found")
+        refused(await client.post(f"{API}/apps", json={"name": "c", "slug": "c"}), 403)
+    async with client_of(url, made["token"][:-1] + "_") as client:
+        refused(await client.post(f"/api/v1/execute/{script}"), 401)
+    (used,) = await told(core, "access.KeyUsed")
+    assert (used["key_id"], used["user_id"], used["actor"]) == (made["id"], str(owned.user.id), f"key:{made['id']}")
+    events = await told(core, "access.Refused")
+    assert {(event["reason"], event["actor"], event["user_id"], event["route"], event["capability"]) for event in events} == {
+        ("not_visible", f"key:{made['id']}", str(owned.user.id), "/api/v1/execute/{script_id}", "execute"),
+        ("forbidden", f"key:{made['id']}", str(owned.user.id), f"{API}/apps", "apps.create"),
+        ("bad_credential", "public", None, "/api/v1/execute/{script_id}", None),
+    }
+    assert made["token"] not in str(events)

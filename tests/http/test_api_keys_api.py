@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from domain.api_keys import is_token
-from domain.apps import AppDeleted, app_stream
 from domain.authz import PUBLIC, Scope
+from domain.errors import Conflict
 from domain.users import InstanceRole
 from projections.control.principals import principal_of_actor
+from runtime.admin.api_keys import WantedKey
 from runtime.platform import Platform
 from tests.http.admin_support import (
     API,
@@ -31,8 +32,10 @@ from tests.http.admin_support import (
     send,
 )
 from tests.http.conftest import Owned, client_of
-from tests.http.people import ALL_SCOPES, change_user, delete_user, make_user, put, session_of
+from tests.http.people import ALL_SCOPES, change_user, make_user, session_of
 from tests.runtime.world import eventually
+from web.admin.call import AdminCall
+from web.admin.services import own_keys_of
 
 pytestmark = pytest.mark.anyio
 
@@ -320,27 +323,33 @@ async def test_a_user_has_so_many_keys_also_when_they_are_made_at_once(
     await make_key(owner)
 
 
-async def test_with_its_owner_a_key_ends_for_good(core: Platform, client: Client, connection: asyncpg.Connection) -> None:
+async def test_with_its_owner_a_key_ends_for_good(owner: httpx.AsyncClient, core: Platform, client: Client, connection: asyncpg.Connection) -> None:
     ada, bob = await make_user(core, "ada"), await make_user(core, "bob")
     token, other = [(await make_key(client(await session_of(core, user))))["token"] for user in (ada, bob)]
-    await change_user(core, ada, role="admin")
+    assert (await owner.patch(f"{API}/admins/{ada.id}", json={"instance_role": "admin"})).status_code == 200
     assert (await client(token).get(f"{API}/auth/me")).json()["user"]["instance_role"] == "admin"
-    await change_user(core, ada, active=False)
-    refused(await client(token).get(f"{API}/auth/me"), 401)
-    await change_user(core, ada, active=True)
-    refused(await client(token).get(f"{API}/auth/me"), 401)
-    await delete_user(core, bob)
+    for active in (False, True):
+        assert (await owner.patch(f"{API}/admins/{ada.id}", json={"active": active})).status_code == 200
+        refused(await client(token).get(f"{API}/auth/me"), 401)
+    assert (await owner.delete(f"{API}/admins/{bob.id}")).status_code == 204
     refused(await client(other).get(f"{API}/auth/me"), 401)
     await connection.execute("UPDATE vault_api_keys SET created_at = now() - interval '1 h'")
     await core.api_keys.sweep()
     assert await connection.fetchval("SELECT count(*) FROM vault_api_keys") == 0
 
 
-async def test_with_its_app_a_bound_key_ends(owner: httpx.AsyncClient, core: Platform, client: Client) -> None:
-    app = UUID(await make_app(owner, "shop"))
-    bound = client((await make_key(owner, "script:read", app_id=str(app)))["token"])
+async def test_a_password_changed_leaves_keys_alone(owner: httpx.AsyncClient, core: Platform, client: Client) -> None:
+    ada = await make_user(core, "ada")
+    token = (await make_key(client(await session_of(core, ada))))["token"]
+    assert (await owner.patch(f"{API}/admins/{ada.id}", json={"password": "another password"})).status_code == 200
+    assert (await client(token).get(f"{API}/auth/me")).status_code == 200
+
+
+async def test_with_its_app_a_bound_key_ends(owner: httpx.AsyncClient, client: Client) -> None:
+    app = await make_app(owner, "shop")
+    bound = client((await make_key(owner, "script:read", app_id=app))["token"])
     assert (await bound.get(f"{API}/auth/me")).status_code == 200
-    await put(core, app_stream(app), AppDeleted(app_id=app, slug="shop"))
+    assert (await owner.delete(f"{API}/apps/{app}")).status_code == 204
     refused(await bound.get(f"{API}/auth/me"), 401)
 
 
@@ -396,3 +405,24 @@ async def test_a_trigger_that_a_key_has_made_runs_as_the_key_and_skips_when_it_h
     await owner.delete(f"{KEYS}/{made['id']}")
     await owner.put(f"{API}/apps/{app}/kv/in/b", json={"value": 1})
     await eventually(newest, lambda found: found["execution_id"] != first["execution_id"] and found["status"] == "skipped")
+
+
+async def test_whoever_is_deactivated_meanwhile_makes_no_key(core: Platform, connection: asyncpg.Connection) -> None:
+    """Between being recognised and the commit; also when he acts through a key that is revoked then."""
+    ada = await make_user(core, "ada")
+    identity = await core.authentication.authenticate(await session_of(core, ada))
+    assert identity is not None
+    call = AdminCall(core, identity, "request", ())
+    made = await own_keys_of(call).create(WantedKey(name="first", scopes=["instance:admin"]), call.acting)
+    by_key = await core.authentication.authenticate(made.token)
+    assert by_key is not None
+    through = AdminCall(core, by_key, "request", ())
+    await own_keys_of(call).revoke(made.id, call.acting)
+    for late in (through, call):
+        if late is call:
+            await change_user(core, ada, active=False)
+        with pytest.raises(Conflict) as refused_:
+            await own_keys_of(late).create(WantedKey(name="late", scopes=["instance:admin"]), late.acting)
+        assert refused_.value.code == "authority_changed"
+    assert await connection.fetchval("SELECT count(*) FROM api_keys") == 0
+    assert await connection.fetchval("SELECT count(*) FROM vault_api_keys") == 0

@@ -219,3 +219,24 @@ async def test_a_login_by_the_old_password_is_refused_after_the_new_one(owner: h
     with pytest.raises(Unauthenticated):
         await core.accounts._begin(login.user, "127.0.0.1", "test", credential_id=login.credential_id)
     assert [event["user_id"] for event in await told(core, "access.LoggedIn")].count(ada[0]) == 1
+
+
+async def test_an_api_key_is_no_session(owner: httpx.AsyncClient, url: str, connection: asyncpg.Connection) -> None:
+    made = (await owner.post(f"{API}/api-keys", json={"name": "k", "scopes": ["instance:admin"]})).json()
+    (session,) = await listed(owner)
+    async with client_of(url, made["token"]) as client, nothing_changes(connection):
+        for method, path in (("GET", OWN), ("DELETE", OWN), ("DELETE", f"{OWN}/{session['id']}"), ("POST", LOGOUT)):
+            refused(await client.request(method, path), 403, "session_required")
+        refused(await client.post(OWN_PASSWORD, json={"current_password": OWNER["password"], "new_password": NEW}), 403, "session_required")
+    assert (await owner.get(ME)).status_code == 200
+
+
+async def test_deactivation_ends_keys_and_another_password_does_not(ada: tuple[str, httpx.AsyncClient], owner: httpx.AsyncClient, url: str) -> None:
+    made = (await ada[1].post(f"{API}/api-keys", json={"name": "k", "scopes": ["script:read"]})).json()
+    async with client_of(url, made["token"]) as client:
+        assert (await change(owner, ada[0], password=NEW)).status_code == 200
+        assert (await client.get(ME)).status_code == 200
+        await change(owner, ada[0], active=False)
+        refused(await client.get(ME), 401)
+        await change(owner, ada[0], active=True)
+        refused(await client.get(ME), 401)

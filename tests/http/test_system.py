@@ -115,10 +115,10 @@ async def test_metrics_count_commits_and_answers(server_dsn: str, template: str)
             await client.post("/api/v1/admin/auth/login", json=OWNER)
             await client.get("/nowhere")
             found = await samples(client)
-    assert found["picloud_log_commits_total"] == 1, "the owner's bootstrap"
-    assert found["picloud_log_events_total"] == 3
-    assert found["picloud_log_batch_units_count"] == 1
-    assert found["picloud_log_append_seconds_countaccepted"] == 1
+    assert found["picloud_log_commits_total"] == 2, "the owner's bootstrap and his login"
+    assert found["picloud_log_events_total"] == 4
+    assert found["picloud_log_batch_units_count"] == 2
+    assert found["picloud_log_append_seconds_countaccepted"] == 2
     assert found["picloud_database_up"] == 1
     assert (found["picloud_outbox_depth"], found["picloud_outbox_due"], found["picloud_outbox_age_seconds"]) == (0, 0, 0)
     assert found["picloud_sandbox_workers"] >= 0

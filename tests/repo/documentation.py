@@ -122,25 +122,6 @@ def shell(cwd: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
         process.stdout.close()
 
 
-def operations_help() -> str:
-    """The API's operations as tables, by tag."""
-    document = build_document(Litestar(route_handlers=routers(), openapi_config=None, logging_config=None))
-    rows: dict[str, list[str]] = {tag["name"]: [] for tag in document["tags"]}
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            rows[operation["tags"][0]].append(_row(method, path, operation))
-    head = "| call | operation | needs | of a key |\n|---|---|---|---|\n"
-    return "\n".join(f"### {tag['name']}\n\n{tag['description']}\n\n{head}{''.join(rows[tag['name']])}" for tag in document["tags"])
-
-
-def _row(method: str, path: str, operation: dict[str, Any]) -> str:
-    needed = operation.get("x-picloud-needs")
-    anybody = "as the topic says" if operation.get("security") else "nothing"
-    role = anybody if needed is None else needed["role"] or "a credential"
-    scopes = ", ".join(f"`{scope}`" for scope in needed["scopes"]) if needed else ""
-    return f"| `{method.upper()} {path.removeprefix(_PREFIX)}` | `{operation['operationId']}` | {role} | {scopes} |\n"
-
-
 def access_tables() -> dict[str, str]:
     """The tables of `docs/access/authorisation.md` by the marks that stand before them, from the table that decides."""
     roles = [[f"`{role}`", _implied(role)] for role in reversed(get_args(InstanceRole))]
@@ -176,12 +157,32 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def operations_help() -> str:
+    """The API's operations as tables, by tag."""
+    document = build_document(Litestar(route_handlers=routers(), openapi_config=None, logging_config=None))
+    rows: dict[str, list[str]] = {tag["name"]: [] for tag in document["tags"]}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            rows[operation["tags"][0]].append(_row(method, path, operation))
+    head = "| call | operation | needs | of a key |\n|---|---|---|---|\n"
+    return "\n".join(f"### {tag['name']}\n\n{tag['description']}\n\n{head}{''.join(rows[tag['name']])}" for tag in document["tags"])
+
+
+def _row(method: str, path: str, operation: dict[str, Any]) -> str:
+    needed = operation.get("x-picloud-needs")
+    anybody = "as the topic says" if operation.get("security") else "nothing"
+    role = anybody if needed is None else needed["role"] or "a credential"
+    scopes = ", ".join(f"`{scope}`" for scope in needed["scopes"]) if needed else ""
+    return f"| `{method.upper()} {path.removeprefix(_PREFIX)}` | `{operation['operationId']}` | {role} | {scopes} |\n"
+
+
 def refresh() -> None:
     """Write anew what documents show of the code: the settings, the SDK, the API and who may do what."""
     for mark, shown in access_tables().items():
         _replace(ACCESS, mark, shown)
-    readme, sdk, api = ROOT / "README.md", ROOT / "docs/sdk.md", ROOT / "docs/api.md"
+    api = ROOT / "docs/api.md"
     api.write_text(api.read_text().partition(OPERATIONS_MARK)[0] + f"{OPERATIONS_MARK}\n\n{operations_help()}")
+    readme, sdk = ROOT / "README.md", ROOT / "docs/sdk.md"
     _replace(readme, SETTINGS_MARK, settings_help(markdown=True))
     sdk.write_text(re.sub(r"```pyi\n.*?```", lambda _: f"```pyi\n{sdk_stub().strip()}\n```", sdk.read_text(), flags=re.DOTALL))
 

@@ -14,8 +14,8 @@ from runtime.key_uses import MAX_ADDRESSES, KeyUses
 from runtime.networks import network_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PUBLIC = Origin("public", "access:unknown")
-ADA = Origin("user:ada", "access:ada")
+PUBLIC = Origin("public", "access:unknown", "logins")
+ADA = Origin("user:ada", "access:ada", "calls")
 
 
 def note(table: Coalescer, at_s: float, address: str = "1.2.3.4", origin: Origin = PUBLIC) -> None:
@@ -58,7 +58,8 @@ def test_one_originator_is_told_of_in_so_many_kinds_and_one_sum_and_does_not_hid
     told = table.take(1)
     assert len(told) == MAX_KINDS_PER_ORIGIN + 2
     (suppressed,) = [found for found in told if isinstance(found.event, Suppressed)]
-    assert (suppressed.stream, suppressed.event.count) == ("access:unknown", 25)
+    assert isinstance(suppressed.event, Suppressed)
+    assert (suppressed.stream, suppressed.event.part, suppressed.event.count) == ("access:unknown", "logins", 25)
     assert [found.origin for found in told].count(ADA) == 1
     for number in range(100, 200):
         note(table, 2, f"a{number}")
@@ -68,7 +69,7 @@ def test_one_originator_is_told_of_in_so_many_kinds_and_one_sum_and_does_not_hid
 
 def test_the_table_is_bounded_whoever_fills_it() -> None:
     table = Coalescer()
-    originators = [Origin(f"user:{number}", f"access:{number}") for number in range(200)]
+    originators = [Origin(f"user:{number}", f"access:{number}", "calls") for number in range(200)]
     for origin in originators:
         for number in range(40):
             note(table, 0, f"a{number}", origin)

@@ -23,7 +23,8 @@ The conventions of every module here:
 - **Query parameters** are `str | None = None`, read by `domain.cursors` (`parse_limit`, `decode`, `parse_position`, `parse_time`, `parse_at`): 422 with
   `field`.
 - **Lists** are `Page[T]` from `web.pages`: ask for `limit + 1` rows and `page(rows, limit, cursor_of)` makes `{items, next_cursor}`.
-- **Writes** go through the services of `runtime.admin` in the name of `call.acting`; each hangs on `Core` (a property in `web/core.py`), so that handlers stay
+- **Writes** go through the services of `runtime.admin` in the name of `call.acting`, which also carries what gives its author the right: in the instance's log
+  whoever has lost it meanwhile is refused (409 `authority_changed`). Each hangs on `Core` (a property in `web/core.py`), so that handlers stay
   a translation.
 - **Errors** are raised, never returned: any `domain.errors` class; `web.problems` gives the status. Extra keyword arguments become members of the problem
   document.
