@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Final
 from uuid import UUID
 
+import anyio
 import msgspec
 
 from domain.clock import Clock
@@ -61,21 +62,22 @@ class Storage:
         self._head = head
         self._clock = clock
         self._known: dict[UUID, _Measured] = {}
+        self._measuring: dict[UUID, anyio.Lock] = {}
 
     async def measure(self, app_id: UUID) -> Stored:
         """What an app stores, for people: not counted again before it is cheap to do so."""
         known = self._known.get(app_id)
         if known is None or (self._clock() >= known.again_at and await self._is_stale(app_id, known)):
-            known = await self._measure(app_id)
+            known = await self._measured(app_id, known)
         return known.stored
 
     async def has_room(self, app_id: UUID, size: int, limit: int) -> bool:
         """Whether so many bytes more may be stored; counted as stored if so. Nobody is refused by a sum that could be made again."""
         known = self._known.get(app_id)
         if known is None or (self._clock() >= known.good_until and await self._is_stale(app_id, known)):
-            known = await self._measure(app_id)
+            known = await self._measured(app_id, known)
         if not known.has_room(size, limit) and self._clock() >= known.again_at and await self._is_stale(app_id, known):
-            known = await self._measure(app_id)
+            known = await self._measured(app_id, known)
         if not known.has_room(size, limit):
             return False
         known.added += size
@@ -84,6 +86,16 @@ class Storage:
     async def _is_stale(self, app_id: UUID, known: _Measured) -> bool:
         """Whether the log has moved since, or what was accepted since may not have come to be."""
         return known.added > 0 or await self._head(app_id) != known.position
+
+    async def _measured(self, app_id: UUID, before: _Measured | None) -> _Measured:
+        """A sum that is newer than `before`: of those who want one at the same time one makes it, and the others wait."""
+        lock = self._measuring.setdefault(app_id, anyio.Lock())
+        async with lock:
+            known = self._known.get(app_id)
+            measured = known if known is not None and known is not before else await self._measure(app_id)
+        if not lock.statistics().tasks_waiting:
+            self._measuring.pop(app_id, None)
+        return measured
 
     async def _measure(self, app_id: UUID) -> _Measured:
         now, began = self._clock(), perf_counter()

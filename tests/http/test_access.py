@@ -45,7 +45,7 @@ CONTRACT: Final = (
     (r"(POST|PUT|PATCH|DELETE) /apps/{app}/(kv|docs|files)\b.*(?<!:find)", {"script:write"}),
     (r"\w+ /apps/{app}/(triggers|dead_letters|members|secrets)\b.*", {"app:admin"}),
     (r"\w+ /apps/{app}/topics(/{name})?", {"app:admin", "script:write"}),
-    (r"GET /apps/{app}/(events|executions)\b.*", {"log:read"}),
+    (r"GET /apps/{app}/(events|executions|stats)\b.*", {"log:read"}),
     (r"GET /apps/{app}/history/.*", {"log:read", "script:read"}),
     (r"GET /scripts(/{script})?", {"script:read"}),
     (r"(POST|PUT|DELETE) /scripts(/{script})?", {"script:write"}),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+import anyio
 import asyncpg
 import msgspec
 import pytest
@@ -115,6 +116,26 @@ async def test_what_cannot_be_added_is_added_later(pool: asyncpg.Pool, time: Tim
     assert await usage.today(APP, fresh=True) == Used(2, 0)
 
 
+async def test_who_asks_at_the_same_time_waits_for_one_sum(pool: asyncpg.Pool, time: Time) -> None:
+    asked = 0
+
+    async def head(_: UUID) -> int:
+        nonlocal asked
+        asked += 1
+        return 1
+
+    storage = Storage(PgReader(pool), head, time)
+    answers: list[bool] = []
+
+    async def ask() -> None:
+        answers.append(await storage.has_room(APP, 10, 100))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert (asked, sorted(answers)) == (1, [False] * 10 + [True] * 10)
+
+
 async def test_storage_is_summed_when_it_matters(pool: asyncpg.Pool, time: Time) -> None:
     position = 1
 
@@ -133,11 +154,11 @@ async def test_storage_is_summed_when_it_matters(pool: asyncpg.Pool, time: Time)
     await store(864)
     position += 1
     assert await storage.has_room(APP, 500, 1000), "for a while the sum is good enough to let more pass"
-    time.now += timedelta(seconds=60)
+    time.now += timedelta(seconds=300)
     assert not await storage.has_room(APP, 1, 1000)
     await pool.execute("DELETE FROM kv_entries")
     position += 1
-    time.now += timedelta(seconds=1)
+    time.now += timedelta(seconds=300)
     assert await storage.has_room(APP, 1000, 1000), "nobody is refused by an old sum"
     assert not await storage.has_room(OTHER, 1001, 1000)
     assert await storage.has_room(OTHER, 1000, 1000)
