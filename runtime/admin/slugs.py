@@ -31,7 +31,7 @@ Sees = Callable[[UUID], bool]
 class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     """What depends on who asks.
 
-    `own_host` is where the instance itself is reached, None when that is not known; `admin.localhost` is one, too. An app that had it would answer on the origin
+    `own_host` is where the instance itself is reached, None when that is not known; `admin.localhost` is another. An app that had it would answer on the origin
     of the instance's own cookie, and so only the instance's admins may give it away (`may_take_own`); the same goes for addresses and names without a dot, by
     which machines reach each other on their own network.
     """
