@@ -99,9 +99,9 @@ class PiCloudQueue:
         self._seeder = seeder
         self._reader = platform.reader
         self._finished = finished
-        check_reads = ReadCheck(platform.reader, RULES, StructMapper(EVENTS).decode)
+        check_reads = ReadCheck(platform.app_readers, RULES, StructMapper(EVENTS).decode)
         seats = SandboxSettings(slots=platform.settings.sandbox.slots).in_flight
-        executor = Executor(platform.appender, platform.reader, platform.log.recall, check_reads, Watched(sandbox, started), platform.clock, seats=seats)
+        executor = Executor(platform.appender, platform.app_readers, platform.log.recall, check_reads, Watched(sandbox, started), platform.clock, seats=seats)
         self._dispatcher = Dispatcher(platform.appender, executor, platform.directory, _principal_of, platform.quotas, platform.clock, platform.ceiling)
         self._reactor: Reactor | None = None
         platform.log.on_commit(self._committed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
@@ -25,6 +25,7 @@ MAX_LIMIT: Final = 200
 _FIELD: Final = "cursor"
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _RFC3339: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
@@ -78,6 +79,16 @@ def parse_time(text: str, field: str) -> datetime:
         return datetime.fromisoformat(f"{date}T{time}{(fraction or '.0')[:7].ljust(7, '0')}{zone.upper()}").astimezone(UTC)
     except (ValueError, OverflowError):
         _refuse(field, "no such time")
+
+
+def parse_day(text: str, field: str) -> date:
+    """Read a day as YYYY-MM-DD."""
+    if _DAY.fullmatch(text) is None:
+        _refuse(field, "expected a day, as in 2026-01-31")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        _refuse(field, "no such day")
 
 
 def parse_at(text: str, field: str = "at") -> int | datetime:

@@ -19,6 +19,14 @@ class Reader(Protocol):
         ...
 
 
+class Readers(Protocol):
+    """Hands out readers for runs."""
+
+    def __call__(self, app_id: UUID) -> Reader:
+        """A reader that finds nothing of other apps, whatever it is asked."""
+        ...
+
+
 class Appender(Protocol):
     """Appends units to the log."""
 

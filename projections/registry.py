@@ -14,6 +14,7 @@ from projections.outcomes import DeadLetters, Executions
 from projections.schedules import Schedules
 from projections.secrets import SecretNames
 from projections.settings import Settings
+from projections.statistics import Statistics
 from projections.topics import Topics
 
 PROJECTIONS: Final[tuple[Projection, ...]] = (
@@ -34,3 +35,7 @@ PROJECTIONS: Final[tuple[Projection, ...]] = (
     Topics(),
     Settings(),
 )
+"""Written by the append itself, so that a writer reads its own writes."""
+
+FOLLOWED: Final[tuple[Projection, ...]] = (Statistics(),)
+"""Applied behind the commits, from checkpoints of their own: whatever is only looked at, and must cost an append nothing."""

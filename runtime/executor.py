@@ -25,7 +25,7 @@ from domain.clock import Clock
 from domain.errors import Invalid, StorageFull, VersionConflict
 from domain.events import Metadata, Recorded
 from domain.modules import resolve
-from domain.ports import Appender, CheckReads, Reader, Recall
+from domain.ports import Appender, CheckReads, Readers, Recall
 from domain.sandbox import Ending, Job, RunResult, Sandbox, ScriptError, Source
 from domain.storage import stored_bytes
 from domain.units import Change, Fence, Read, Unit
@@ -116,7 +116,7 @@ class Executor:
     def __init__(
         self,
         log: Appender,
-        reader: Reader,
+        readers: Readers,
         recall: Recall,
         check_reads: CheckReads,
         sandbox: Sandbox,
@@ -128,7 +128,7 @@ class Executor:
         self.log = log
         self.recall = recall
         self.check_reads = check_reads
-        self.reader = reader
+        self.readers = readers
         self.sandbox = sandbox
         self.clock = clock
         self.hot = HotStreams()
@@ -258,7 +258,7 @@ class _Execution:
         remembered = None if self._reruns else partial(executor.recall, call.view.app_id)
         self._outside.begin()
         access = Access(
-            reader=executor.reader,
+            reader=executor.readers(call.view.app_id),
             app_id=call.view.app_id,
             principal=call.principal,
             now=now,
@@ -350,7 +350,7 @@ class _Execution:
         """End without effects."""
         call, executor = self._call, self._executor
         access = Access(
-            reader=executor.reader,
+            reader=executor.readers(call.view.app_id),
             app_id=call.view.app_id,
             principal=call.principal,
             now=executor.clock(),

@@ -20,6 +20,7 @@ from domain.events import Recorded
 from domain.ports import Appender, Reader
 from domain.statements import load_sql
 from domain.units import Unit
+from projections.registry import FOLLOWED
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4"
 
@@ -40,6 +41,7 @@ class Metrics:
         self._http_metrics()
         self._outbound_metrics()
         self._outbox_metrics()
+        self._follower_metrics()
 
     def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
         """One commit of the log; made to be given to `log.on_commit`."""
@@ -80,6 +82,14 @@ class Metrics:
         self._calls_of(outcome).inc()
         self._call_s.observe(seconds)
 
+    def followed(self, projection: str, events: int) -> None:
+        """A followed read model was brought forward here."""
+        self._followed.labels(projection).inc(events)
+
+    def follow_failed(self, projection: str) -> None:
+        """Events could not be applied to a followed read model."""
+        self._follow_failures.labels(projection).inc()
+
     def blob_fault(self, fault: str) -> None:
         """A blob that was to be read is `missing` or `damaged`."""
         self._blob_faults.labels(fault).inc()
@@ -93,21 +103,25 @@ class Metrics:
 
     async def render(self, reader: Reader) -> bytes:
         """All of it as text. Without the database `picloud_database_up` is 0 and the outbox is not a number."""
-        up, rows = await self._ask(reader)
+        up, rows, lags = await self._ask(reader)
         self._database_up.set(up)
         self._outbox_depth.set(rows["depth"])
         self._outbox_due.set(rows["due"])
         self._outbox_age_s.set(rows["age_s"])
+        for name, events in lags.items():
+            self._follow_lag.labels(name).set(events)
         return generate_latest(self.registry)
 
-    async def _ask(self, reader: Reader) -> tuple[int, Mapping[str, float]]:
+    async def _ask(self, reader: Reader) -> tuple[int, Mapping[str, float], Mapping[str, float]]:
         nothing = dict.fromkeys(("depth", "due", "age_s"), float("nan"))
+        unknown = dict.fromkeys((projection.name for projection in FOLLOWED), float("nan"))
         try:
             with anyio.fail_after(_QUERY_WITHIN_S):
                 row = (await reader.fetch(_SQL["outbox"]))[0]
+                lags = await reader.fetch(_SQL["lag"], list(unknown))
         except (Unavailable, TimeoutError):
-            return 0, nothing
-        return 1, {name: float(row[name]) for name in nothing}
+            return 0, nothing, unknown
+        return 1, {name: float(row[name]) for name in nothing}, {row["name"]: float(row["events"]) for row in lags}
 
     def _log_metrics(self) -> None:
         self._commits = Counter("picloud_log_commits", "Batches committed to the log.", registry=self.registry)
@@ -146,6 +160,14 @@ class Metrics:
         self._outbox_depth = Gauge("picloud_outbox_depth", "Rows in the outbox.", registry=self.registry)
         self._outbox_due = Gauge("picloud_outbox_due", "Rows that are due and not claimed.", registry=self.registry)
         self._outbox_age_s = Gauge("picloud_outbox_age_seconds", "How long the oldest of these has been due.", registry=self.registry)
+
+    def _follower_metrics(self) -> None:
+        labels = ["projection"]
+        self._follow_lag = Gauge("picloud_projection_lag_events", "Events that a followed read model has still to apply.", labels, registry=self.registry)
+        self._followed = Counter("picloud_projection_events", "Events that this process has applied to a followed read model.", labels, registry=self.registry)
+        self._follow_failures = Counter(
+            "picloud_projection_failures", "Times that events could not be applied to a followed read model.", labels, registry=self.registry
+        )
 
 
 class MeteredAppender:

@@ -16,10 +16,12 @@ from uuid_utils.compat import uuid7
 
 from adapters.outbound import DeferredClient, Policy
 from adapters.postgres.api_keys import ApiKeyVault
+from adapters.postgres.app_readers import AppReaders, open_app_readers
 from adapters.postgres.connect import open_pool
 from adapters.postgres.keys import Keys
 from adapters.postgres.log import PgLog, open_log
 from adapters.postgres.mapper import StructMapper
+from adapters.postgres.projecting import Follower
 from adapters.postgres.readcheck import ReadCheck
 from adapters.postgres.reader import PgReader
 from adapters.postgres.secrets import SecretValues
@@ -35,7 +37,7 @@ from domain.scripts import Ceiling
 from projections.control.principals import principal_of_actor
 from projections.outbox.claims import Claim
 from projections.project import projector
-from projections.registry import PROJECTIONS
+from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.access_log import AccessLog
 from runtime.accounts import Accounts
 from runtime.admin.ceilings import ceiling_of
@@ -68,6 +70,7 @@ from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
 from runtime.storage import Storage
+from runtime.subscribers import subscriber_keys
 from runtime.usage import Usage
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
@@ -88,6 +91,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     pool: asyncpg.Pool
     locks: asyncpg.Pool
     reader: PgReader
+    app_readers: AppReaders
     log: PgLog
     appender: Appender
     sandbox: Sandbox
@@ -111,6 +115,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     maintenance: Maintenance
     cron: CronScheduler
+    followers: tuple[Follower, ...]
     requests: Requests
     live: Live
     purge: Purge
@@ -135,8 +140,10 @@ async def open_platform(dsn: str, settings: Settings, clock: Clock = utc_now) ->
 async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: Clock) -> Platform:
     worker_id: UUID = uuid7()
     metrics = Metrics()
-    pool = await stack.enter_async_context(open_pool(dsn, settings.pg.pool_max))
+    for_scripts = max(settings.pg.pool_max // 2, 1)
+    pool = await stack.enter_async_context(open_pool(dsn, max(settings.pg.pool_max - for_scripts, 1)))
     reader = PgReader(pool)
+    app_readers = await stack.enter_async_context(open_app_readers(dsn, for_scripts))
     locks = await stack.enter_async_context(open_pool(dsn, 1))
     # A claim that a crash undoes was never needed (see `projections.outbox.claims`), so claims need not wait for the disk.
     background = PgReader(await stack.enter_async_context(open_pool(dsn, _BACKGROUND_POOL, synchronous_commit="off")))
@@ -153,9 +160,11 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     secrets = Secrets(keyring_of(settings), SecretValues(reader))
     usage = Usage(background, clock)
     quotas = Quotas(directory, usage, Storage(reader, log.head, clock), log, clock)
-    resources = Resources(http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes)
+    resources = Resources(
+        http=_outbound(settings, metrics), secrets=secrets, blobs=blobs, admit_bytes=quotas.admit_bytes, subscriber_keys=subscriber_keys(reader)
+    )
     executor = Executor(
-        appender, reader, log.recall, ReadCheck(reader, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
+        appender, app_readers, log.recall, ReadCheck(app_readers, RULES, codec.decode), sandbox, clock, seats=sandbox_settings.in_flight, resources=resources
     )
     records = Records(background, clock)
     vault = PgVault(pool)
@@ -178,6 +187,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
     slots = min(settings.sandbox.slots * REACTOR_SLOTS_PER_SANDBOX_SLOT, 2 * sandbox_settings.in_flight)
     reactor = Reactor(log, background, dispatcher, directory, worker_id, slots=slots, dead_after_s=settings.process.dead_s, done=done)
     cron = CronScheduler(reader, appender, partial(alone, locks), clock)
+    followers = tuple(Follower(dsn, projection, codec, metrics) for projection in FOLLOWED)
     blob_sweep = BlobSweep(blobs.store, reader, settings.files.grace_s, clock)
     purge = Purge(log, appender, background, partial(alone, locks), blob_sweep.claim, clock)
     live = Live(log, reader, settings.realtime, LiveMetrics(metrics.registry))
@@ -189,6 +199,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         pool=pool,
         locks=locks,
         reader=reader,
+        app_readers=app_readers,
         log=log,
         appender=appender,
         sandbox=sandbox,
@@ -212,6 +223,7 @@ async def _compose(stack: AsyncExitStack, dsn: str, settings: Settings, clock: C
         metrics=metrics,
         maintenance=Maintenance(appender, reader, records, settings.retention, clock),
         cron=cron,
+        followers=followers,
         requests=Requests(log, appender, keys, clock),
         live=live,
         purge=purge,
@@ -232,6 +244,9 @@ def _listen(platform: Platform) -> None:
     log.on_commit(platform.metrics.committed)
     log.on_commit(platform.cron.committed)
     log.on_commit(platform.purge.committed)
+    for follower in platform.followers:
+        log.on_commit(follower.committed)
+        log.wakeups.on_foreign(follower.moved)
     log.wakeups.on_foreign(platform.directory.moved)
     log.wakeups.on_foreign(platform.cron.moved)
     log.wakeups.on_foreign(lambda _app_id, _position: reactor.wake())
@@ -252,6 +267,8 @@ async def _background(platform: Platform, roles: Sequence[str]) -> AsyncIterator
         tasks.start_soon(platform.api_keys.run)
         if "scheduler" in roles:
             tasks.start_soon(platform.cron.run)
+            for follower in platform.followers:
+                tasks.start_soon(follower.run)
         if "reactor" in roles:
             tasks.start_soon(platform.purge.run)
         tasks.start_soon(platform.live.run)

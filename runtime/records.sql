@@ -1,7 +1,10 @@
 -- name: insert
--- Of deleted apps nothing is kept.
+-- Of deleted apps nothing is kept. What JSON does not name comes from the base row.
 INSERT INTO execution_records
-SELECT r.* FROM jsonb_populate_recordset(NULL::execution_records, $1::text::jsonb) AS r
+SELECT r.*
+FROM jsonb_populate_recordset(
+    jsonb_populate_record(NULL::execution_records, jsonb_build_object('recorded_at', clock_timestamp())), $1::text::jsonb
+) AS r
 WHERE NOT EXISTS (SELECT FROM log_head h WHERE h.app_id = r.app_id AND h.closed)
 ON CONFLICT DO NOTHING
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.postgres.subscriber_keys import SubscriberKeys
 from domain.authz import Capability, Principal, decide
 from domain.bounds import Bounds
 from domain.errors import Invalid
@@ -40,10 +41,11 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     secrets: SecretReader | None = None
     blobs: Blobs | None = None
     admit_bytes: AdmitBytes | None = None
+    subscriber_keys: SubscriberKeys | None = None
 
 
 class Access(msgspec.Struct, kw_only=True, eq=False):
-    """One run's way to its app's data: whose it is, by which clock, and what it has read so far.
+    """One run's way to its app's data: whose it is, by which clock, and what it has read so far. `reader` finds nothing of other apps.
 
     `scripts` are the app's, by id. `outside` has what the outside world answered to this execution, in this run and the ones before, `revealed` the
     secrets that they read.

@@ -86,7 +86,7 @@ class Postgres(msgspec.Struct, frozen=True, kw_only=True):
             pattern=r"^postgres(ql)?://\S*\Z",
         ),
     ] = None
-    pool_max: Annotated[int, variable("PICLOUD_PG_POOL_MAX", "Connections for reads, per process.", ge=1, le=1000)] = 10
+    pool_max: Annotated[int, variable("PICLOUD_PG_POOL_MAX", "Connections for reads, per process; half of them for those of scripts.", ge=1, le=1000)] = 10
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,11 +66,11 @@ def parse_wanted(topics: object) -> Wanted:
     return wanted
 
 
-async def sign_token(reader: Reader, app_id: UUID, wanted: Wanted, ttl: object, now: datetime) -> Token:
+async def sign_token(reader: Reader, keys: SubscriberKeys, app_id: UUID, wanted: Wanted, ttl: object, now: datetime) -> Token:
     """Sign a token; `ttl` seconds are brought within 10 s and 24 h. Raises Invalid, also for a name that is not externally subscribable."""
     ttl_s = clamp_ttl(ttl)
     await _require_external(reader, app_id, wanted)
-    key = await subscriber_keys(reader).active(app_id)
+    key = await keys.active(app_id)
     issued = int(now.timestamp())
     expires = issued + int(ttl_s)
     claims = {"aud": str(app_id), "iat": issued, "exp": expires, **{CLAIMS[kind]: list(names) for kind, names in wanted.items()}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from adapters.postgres.app_readers import AppReaders
 from adapters.postgres.log import PgLog
 from domain.clock import Clock
 from domain.ports import Appender, Reader
@@ -15,6 +16,8 @@ from runtime.authentication import Authentication
 from runtime.blobs import Blobs
 from runtime.credentials import Credentials
 from runtime.directory import Directory
+from runtime.live.hub import Live
+from runtime.live.snapshots import Snapshots
 from runtime.metrics import Metrics
 from runtime.quotas import Quotas
 from runtime.rates import Rates
@@ -35,6 +38,8 @@ class Core(Protocol):
     def appender(self) -> Appender: ...
     @property
     def reader(self) -> Reader: ...
+    @property
+    def app_readers(self) -> AppReaders: ...
     @property
     def sandbox(self) -> Sandbox: ...
     @property
@@ -59,3 +64,7 @@ class Core(Protocol):
     def quotas(self) -> Quotas: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def live(self) -> Live: ...
+    @property
+    def snapshots(self) -> Snapshots: ...

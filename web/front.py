@@ -17,6 +17,7 @@ from domain.errors import Malformed, PiCloudError, TooLarge, Unavailable
 from runtime.metrics import Metrics
 from web.bodies import MAX_CONTROL_BODY_BYTES
 from web.headers import API, protecting, settled
+from web.live import is_live
 from web.paths import canonical_path
 from web.problems import problem, translate
 from web.requests import choose_request_id, note_head, note_options
@@ -70,7 +71,7 @@ class Front:
             path, controls = self._check(scope)
             answer.protects = protecting(path, controls=controls)
             if controls:
-                plane = "control"
+                plane = "live" if is_live(path) else "control"
                 await self._control(_for_control(scope, path), receive, answer.send)
             else:
                 plane = "live" if path.startswith("/realtime/") else "data"

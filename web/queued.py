@@ -104,13 +104,15 @@ async def answer_poll(platform: Platform, scope: Scope, send: Send, rest: str) -
     if execution_id is None:
         raise missing
     app_id = await platform.requests.app_of_token(execution_id, _token(scope["query_string"]))
+    # Tokens outlive the apps that they were made in.
+    if app_id not in (await platform.directory.hosts()).apps:
+        app_id = None
     cors = None if app_id is None else (await platform.directory.view(app_id)).settings.cors
     if cors is not None and cors.origins and await answer_cors(scope, send, cors):
         return
     if scope["method"] not in {"GET", "HEAD"}:
         raise missing
-    # Tokens outlive the apps that they were made in.
-    newest = None if app_id is None or app_id not in (await platform.directory.hosts()).apps else await platform.requests.outcome(app_id, execution_id)
+    newest = None if app_id is None else await platform.requests.outcome(app_id, execution_id)
     if newest is None:
         raise missing
     body = msgspec.json.encode(_standing(newest, execution_id))

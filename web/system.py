@@ -42,6 +42,12 @@ class SandboxState(msgspec.Struct, frozen=True, kw_only=True):
     hardening: dict[str, bool]
 
 
+class ScriptsState(msgspec.Struct, frozen=True, kw_only=True):
+    """`row_security`: whether scripts' reads are under a role that can read rows of their app alone. Without it views still show no others."""
+
+    row_security: bool
+
+
 class OutboundState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether scripts can call this machine and the networks around it, which is for development alone."""
 
@@ -54,6 +60,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     database: DatabaseState
     sandbox: SandboxState
+    scripts: ScriptsState
     outbound: OutboundState
     secrets: SecretsState
 
@@ -85,6 +92,7 @@ async def readyz(request: Request[Any, Any, Any]) -> Response[Readiness]:
         status="ready" if ready else "unready",
         database=database,
         sandbox=sandbox,
+        scripts=ScriptsState(row_security=core.app_readers.has_role),
         outbound=OutboundState(allow_private=core.settings.outbound.allow_private),
         secrets=await _secrets(core, database),
     )

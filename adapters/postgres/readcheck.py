@@ -10,7 +10,7 @@ from uuid import UUID
 from domain.errors import ReadConflict
 from domain.events import Event
 from domain.judge import Rules
-from domain.ports import Reader
+from domain.ports import Readers
 from domain.statements import load_sql
 from domain.units import ABSENT, EMPTY_STREAM, Read, Stream
 
@@ -20,8 +20,8 @@ _SQL: Final = load_sql("adapters.postgres", "log.sql")
 class ReadCheck:
     """Checks read sets against one snapshot of the log, which is then the moment at which the run has happened."""
 
-    def __init__(self, reader: Reader, rules: Rules, decode: Callable[[str, bytes], Event]) -> None:
-        self._reader = reader
+    def __init__(self, readers: Readers, rules: Rules, decode: Callable[[str, bytes], Event]) -> None:
+        self._readers = readers
         self._rules = rules
         self._decode = decode
 
@@ -29,7 +29,7 @@ class ReadCheck:
         """Raise ReadConflict naming the first stream that has changed."""
         streams, absent = [read.stream for read in reads], [read.version == ABSENT for read in reads]
         expected = {read.stream: read.version for read in reads}
-        for row in await self._reader.fetch(_SQL["load_versions"], app_id, streams, absent):
+        for row in await self._readers(app_id).fetch(_SQL["load_versions"], app_id, streams, absent):
             version = expected[row["stream"]]
             if not (self._is_absent(row, now) if version == ABSENT else row["originator_version"] == version):
                 raise ReadConflict(stream=row["stream"])

@@ -20,14 +20,14 @@ class PgReader:
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Mapping[str, Any]]:
         """The rows of a query. Raises Unavailable when the database is away."""
-        with _translated():
+        with translated():
             # Records are mappings in all but the stub.
             return cast("Sequence[Mapping[str, Any]]", await self._pool.fetch(sql, *args))
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
         """A reader that sees the database as it is now, whatever is committed meanwhile. It holds a connection, so nobody slow may be waited for."""
-        with _translated():
+        with translated():
             async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
                 yield _Snapshot(connection)
 
@@ -40,12 +40,12 @@ class _Snapshot:
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Mapping[str, Any]]:
         """See the port."""
-        with _translated():
+        with translated():
             return cast("Sequence[Mapping[str, Any]]", await self._connection.fetch(sql, *args))
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """The driver's errors as ours."""
     try:
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from domain.apps import AppChanged, AppCreated, AppDeleted, AppPurged, DomainAdded, DomainRemoved
 from domain.events import Event, Recorded
@@ -38,14 +39,13 @@ class Apps:
 def _ended(events: Sequence[Recorded]) -> Stages:
     """Rows of the apps that were deleted, with when they were purged, and of those that were deleted before, that time alone."""
     purged_at = {recorded.event.app_id: recorded.recorded_at for recorded in events if isinstance(recorded.event, AppPurged)}
-    deleted: list[dict[str, Any]] = []
+    deleted: dict[UUID, dict[str, Any]] = {}
     for recorded in events:
-        event = recorded.event
-        if isinstance(event, AppDeleted):
-            times = {"deleted_at": recorded.recorded_at, "purged_at": purged_at.pop(event.app_id, None)}
-            deleted.append({"deleted_id": event.app_id, "name": event.name, "slug": event.slug, **times})
-    purged = [{"deleted_id": app_id, "purged_at": at} for app_id, at in purged_at.items()]
-    return [changes(_SQL["save_deleted"], deleted, _SQL["note_purged"], purged)] if deleted or purged else []
+        if isinstance(event := recorded.event, AppDeleted):
+            row = {"deleted_id": event.app_id, "name": event.name, "slug": event.slug, "deleted_at": recorded.recorded_at}
+            deleted.setdefault(event.app_id, row | {"purged_at": purged_at.get(event.app_id)})
+    purged = [{"deleted_id": app_id, "purged_at": at} for app_id, at in purged_at.items() if app_id not in deleted]
+    return [changes(_SQL["save_deleted"], list(deleted.values()), _SQL["note_purged"], purged)] if deleted or purged else []
 
 
 def _row(life: Life) -> dict[str, Any]:

@@ -41,7 +41,8 @@ DELETE FROM domains USING jsonb_populate_recordset(NULL::domains, $1::text::json
 WHERE domains.app_id = gone.app_id AND domains.domain_id = gone.domain_id
 
 -- name: save_deleted
-INSERT INTO deleted_apps SELECT * FROM jsonb_populate_recordset(NULL::deleted_apps, $1::text::jsonb) ON CONFLICT (deleted_id) DO NOTHING
+INSERT INTO deleted_apps SELECT * FROM jsonb_populate_recordset(NULL::deleted_apps, $1::text::jsonb)
+ON CONFLICT (deleted_id) DO UPDATE SET purged_at = coalesce(deleted_apps.purged_at, excluded.purged_at)
 
 -- name: note_purged
 UPDATE deleted_apps d SET purged_at = p.purged_at FROM jsonb_populate_recordset(NULL::deleted_apps, $1::text::jsonb) AS p WHERE d.deleted_id = p.deleted_id

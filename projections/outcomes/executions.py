@@ -32,7 +32,7 @@ class Executions:
     """
 
     name = "executions"
-    version = 2
+    version = 3
     schema = _SQL["schema"]
     tables: tuple[str, ...] = ("executions",)
     volatile_columns: tuple[str, ...] = ()
@@ -122,5 +122,6 @@ def _row(recorded: Recorded) -> tuple[object, ...] | None:
 def _columns(recorded: Recorded, execution_id: object, status: str, source: str, script_id: object, *rest: object) -> tuple[object, ...]:
     script_version, trigger_id, cause, attempt = rest
     metadata = recorded.metadata
+    script_version = metadata.script_version if script_version is None and attempt else script_version
     ends = (recorded.position, attempt, metadata.correlation_id, metadata.depth, recorded.recorded_at)
     return (recorded.app_id, execution_id, status, source, script_id, script_version, trigger_id, cause, *ends)

@@ -14,7 +14,8 @@ CREATE TABLE executions (
     depth            integer     NOT NULL,
     updated_at       timestamptz NOT NULL,
     PRIMARY KEY (app_id, execution_id)
-)
+);
+CREATE INDEX executions_cause ON executions (app_id, cause_position)
 
 -- name: save
 INSERT INTO executions AS x (

@@ -69,6 +69,13 @@ class ExecutionDetail(Execution, frozen=True, kw_only=True):
     runs: list[Run]
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """An actor and the id of its request."""
+
+    actor: str
+    request_id: str | None
+
+
 class Executions:
     """The executions of all apps."""
 
@@ -92,10 +99,9 @@ class Executions:
 
     async def get(self, app_id: UUID, execution_id: UUID) -> ExecutionDetail:
         """One execution with its runs. Raises NotFound."""
-        rows = await self._reader.fetch(_SQL["one"], app_id, execution_id) or await self._reader.fetch(_SQL["one_run"], app_id, execution_id)
-        if not rows:
+        execution = await self.find(app_id, execution_id)
+        if execution is None:
             raise NotFound("there is no such execution")
-        execution = Execution(**rows[0])
         place = (app_id, execution.outcome_position or 0)
         event = (await self._log.read_positions([place])).get(place)
         return ExecutionDetail(
@@ -104,6 +110,16 @@ class Executions:
             outcome=None if event is None else msgspec.Raw(msgspec.json.encode(event.event)),
             runs=[_run(row) for row in await self._reader.fetch(_SQL["runs_of_execution"], app_id, execution_id)],
         )
+
+    async def find(self, app_id: UUID, execution_id: UUID) -> Execution | None:
+        """One execution, if something is kept of it."""
+        rows = await self._reader.fetch(_SQL["one"], app_id, execution_id) or await self._reader.fetch(_SQL["one_run"], app_id, execution_id)
+        return Execution(**rows[0]) if rows else None
+
+    async def caller(self, app_id: UUID, execution_id: UUID) -> Caller | None:
+        """Who asked for a run that was recorded, and in which request."""
+        rows = await self._reader.fetch(_SQL["caller"], app_id, execution_id)
+        return Caller(**rows[0]) if rows else None
 
     async def runs_of_script(self, app_id: UUID, script_id: UUID, before: tuple[datetime, UUID, int] | None, limit: int) -> list[Run]:
         """A script's runs, newest first."""

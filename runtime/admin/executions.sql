@@ -79,3 +79,6 @@ FROM execution_records
 WHERE app_id = $1 AND execution_id = $2
 ORDER BY attempt DESC, started_at DESC
 LIMIT 1
+
+-- name: caller
+SELECT actor, request_id FROM execution_records WHERE app_id = $1 AND execution_id = $2 ORDER BY attempt DESC, started_at DESC LIMIT 1

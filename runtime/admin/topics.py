@@ -107,7 +107,7 @@ class Topics:
 
     async def token(self, app_id: UUID, wanted: Wanted, ttl: float) -> Token:
         """A subscriber's token. Raises Invalid."""
-        return await sign_token(self._reader, app_id, wanted, ttl, self._clock())
+        return await sign_token(self._reader, self._keys, app_id, wanted, ttl, self._clock())
 
     async def keys(self, app_id: UUID) -> list[KeyState]:
         """An app's signing keys, newest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 import msgspec
@@ -22,12 +22,33 @@ CHUNK_BYTES: Final = 64 * 1024
 _KEPT_CHUNKS: Final = 64
 
 
-class Key(msgspec.Struct, frozen=True):
-    """What is followed. `filter` is the canonical text of a filter of documents, empty for all."""
+LiveName = TopicKind | Literal["events", "executions"]
+"""What may be registered as a topic, and what administration alone may follow."""
 
-    kind: TopicKind
+
+class Key(msgspec.Struct, frozen=True):
+    """What is followed. `filter` is the canonical text of a filter, empty for all."""
+
+    kind: LiveName
     name: str
     filter: str = ""
+
+    @property
+    def registered_as(self) -> TopicKind:
+        """The kind of topic that must be registered for others to follow it. Raises LookupError for what is administration's."""
+        if self.kind == "events" or self.kind == "executions":  # noqa: PLR1714  # mypy understands only this
+            raise LookupError(self.kind)
+        return self.kind
+
+
+class Only(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events of a log a channel is about, as far as the database can tell; None means any. `prefix` is what a stream's name begins with."""
+
+    prefix: str = ""
+    topics: tuple[str, ...] | None = None
+    stream: str | None = None
+    actor: str | None = None
+    correlation_id: str | None = None
 
 
 class Chunk(msgspec.Struct, frozen=True):

@@ -17,9 +17,9 @@ from domain.docs.queries import Query
 from domain.events import Event, Recorded
 from domain.ids import stream
 from domain.ports import Reader
-from domain.topics import TopicKind
 from domain.values import decode_json
 from projections.docs.reads import find_documents
+from runtime.live.channel import Key, LiveName, Only
 from runtime.live.frames import change_frame
 
 MAX_FILTER_BYTES: Final = 4096
@@ -44,7 +44,7 @@ def canonical_filter(text: str) -> str:
 class Documents:
     """Registered in `runtime.live.kinds`."""
 
-    kind: TopicKind = "docs"
+    kind: LiveName = "docs"
     events: tuple[type[Event], ...] = (DocCreated, DocUpdated, DocDeleted)
     has_snapshot = True
 
@@ -53,17 +53,17 @@ class Documents:
         assert isinstance(event, DocCreated | DocUpdated | DocDeleted)
         return event.collection
 
-    def prefix(self, name: str) -> str:
+    def only(self, key: Key) -> Only:
         """See `LiveKind`."""
-        return stream("docs", name) + ":"
+        return Only(prefix=stream("docs", key.name) + ":")
 
     def asks_before(self, event: Event) -> bool:
         """See `LiveKind`."""
         return not isinstance(event, DocCreated)
 
-    def facts(self, event: Event, before: Event | None) -> Facts:
+    def facts(self, recorded: Recorded, before: Event | None) -> Facts:
         """See `LiveKind`."""
-        return Facts(_data(event), _data(before))
+        return Facts(_data(recorded.event), _data(before))
 
     def how(self, event: Event, facts: Facts | None, text: str) -> str | None:
         """See `LiveKind`."""

@@ -14,11 +14,14 @@ from domain.errors import Overloaded, Unavailable
 from domain.events import Event, Recorded, json_bytes
 from domain.ports import Reader
 from domain.statements import load_sql
-from domain.topics import SubscriberKeyRevoked, TopicDeleted, TopicKind, TopicSaved
-from runtime.live.channel import Channel, Chunk, Key, Reading
-from runtime.live.kinds import KINDS, LiveKind
+from domain.topics import SubscriberKeyRevoked, TopicDeleted, TopicSaved
+from runtime.live.channel import Channel, Chunk, Key, LiveName, Reading
+from runtime.live.ends import End
+from runtime.live.frames import tail_frame
+from runtime.live.kinds import KIND_OF, KINDS, TAILS, LiveKind
 from runtime.live.metrics import LiveMetrics
 from runtime.live.subscription import Subscription
+from runtime.live.tails import end_tail
 from runtime.offloop import off_loop
 
 _SQL: Final = load_sql("runtime.live", "live.sql")
@@ -29,7 +32,7 @@ _RETRY_S: Final = 0.5
 _RETRY_AFTER_S: Final = 5.0
 MAX_FILTERS: Final = 200
 """In use at one time, of one collection in one process."""
-_KIND_OF: Final[dict[type[Event], LiveKind]] = {event: kind for kind in KINDS.values() for event in kind.events}
+_TAILS: Final = tuple((tail, frozenset(tail.events)) for tail in TAILS)
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +49,7 @@ class Feed:
         self.epoch = 0
         self.scope = anyio.CancelScope()
         self._readers = readers
-        self._channels: dict[tuple[TopicKind, str], dict[Key, Channel]] = {}
+        self._channels: dict[tuple[LiveName, str], dict[Key, Channel]] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -89,6 +92,19 @@ class Feed:
                 for subscription in self.subscriptions():
                     subscription.end("error")
 
+    @property
+    def wants_runs(self) -> bool:
+        """Whether somebody follows executions, some of which leave nothing in the log."""
+        return ("executions", "") in self._channels
+
+    def tell(self, end: End) -> None:
+        """Offer a run that has left nothing in the log to those who follow executions."""
+        frame = tail_frame(None, end)
+        for channel in self._channels.get(("executions", ""), {}).values():
+            if end_tail(channel.key.filter).passes(end):
+                for subscription in channel.subscribers:
+                    subscription.offer(frame)
+
     async def read_page(self, channel: Channel, after: int) -> Chunk:
         """Frames from the log, after a position below what was seen. Subscribers that ask for the same at the same time share one read."""
         while True:
@@ -119,7 +135,9 @@ class Feed:
 
     async def _read(self, key: Key, after: int, up_to: int) -> Chunk:
         kind = KINDS[key.kind]
-        rows = await self.reader.fetch(_SQL["places"], self.app_id, after, up_to, kind.prefix(key.name), _PAGE_EVENTS, _PAGE_BYTES)
+        only = kind.only(key)
+        narrowed = (only.prefix, only.topics, only.stream, only.actor, only.correlation_id)
+        rows = await self.reader.fetch(_SQL["places"], self.app_id, after, up_to, _PAGE_EVENTS, _PAGE_BYTES, *narrowed)
         places = [row["position"] for row in rows]
         events = await self.log.read_positions([(self.app_id, position) for position in places]) if places else {}
         frames = [await self._frame(kind, events[self.app_id, position], key) for position in places]
@@ -134,21 +152,25 @@ class Feed:
     async def _dispatch(self, recorded: Recorded) -> None:
         """Give an event to its channels. Nothing is awaited between the first of them and `seen`: a channel that begins meanwhile would miss it."""
         event = recorded.event
-        kind = _KIND_OF.get(type(event))
+        kind = KIND_OF.get(type(event))
         if kind is not None:
-            place = (kind.kind, kind.name_of(event))
+            place: tuple[LiveName, str] = (kind.kind, kind.name_of(event))
             facts = await self._facts(kind, recorded) if any(key.filter for key in self._channels.get(place, ())) else None
             self._push(kind, recorded, facts, self._channels.get(place, {}).values())
         elif isinstance(event, TopicSaved | TopicDeleted | SubscriberKeyRevoked):
             self.epoch += 1
             self._judge(event)
+        for tail, events in _TAILS:
+            channels = self._channels.get((tail.kind, ""))
+            if channels and type(event) in events:
+                self._push(tail, recorded, recorded, channels.values())
         self.seen = recorded.position
 
     async def _facts(self, kind: LiveKind, recorded: Recorded) -> Any:
         """What filters judge an event by."""
         before = await self._before(recorded) if kind.asks_before(recorded.event) else None
         size = sum(map(json_bytes, (recorded.event, before)))
-        return await off_loop(size, lambda: kind.facts(recorded.event, before))
+        return await off_loop(size, lambda: kind.facts(recorded, before))
 
     async def _before(self, recorded: Recorded) -> Event | None:
         """The event before in the stream."""

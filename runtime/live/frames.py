@@ -13,14 +13,27 @@ from domain.events import Recorded
 from domain.kv import KvSet
 from domain.pubsub import Published
 
-HEARTBEAT: Final = b": heartbeat\n\n"
-
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
 def opening(position: int) -> bytes:
     """Where a subscriber stands that has nothing yet: it dispatches no event, but a reconnection resumes from here."""
     return b": open\nid: %d\n\n" % position
+
+
+def heartbeat(position: int) -> bytes:
+    """A sign of life, with where the subscriber stands.
+
+    A block without data dispatches no event, but its id becomes the last event id all the same (WHATWG HTML, 9.2.6, dispatching: the id is set before the
+    data is looked at). So whoever reconnects where little happens does not go on from its last event, from which the log would have to be searched.
+    """
+    return b": heartbeat\nid: %d\n\n" % position
+
+
+def tail_frame(position: int | None, item: msgspec.Struct) -> bytes:
+    """Something that administration follows; what has no position leaves the last event id where it is."""
+    identity = b"" if position is None else b"id: %d\n" % position
+    return b"%bdata: %b\n\n" % (identity, _ENCODE(item))
 
 
 def ending(reason: str) -> bytes:

@@ -22,11 +22,14 @@ from domain.statements import load_sql
 from runtime.live.channel import Key
 from runtime.live.feed import Feed
 from runtime.live.metrics import LiveMetrics
+from runtime.live.runs import EVERY_S, Records
 from runtime.live.subscription import Access, Subscription
 from runtime.settings import Realtime
 
 _SQL: Final = load_sql("runtime.live", "live.sql")
 _SLOTS: Final = 30
+_CHECK_EVERY: Final = 5
+"""Of these."""
 _READERS: Final = 3
 """Slow subscribers leave most connections of the pool to others."""
 _RETRY_AFTER_S: Final = 5.0
@@ -125,6 +128,7 @@ class Live:
     async def run(self) -> None:
         """Run feeds and heartbeats until cancelled."""
         async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._follow_runs)
             self._tasks.start_soon(self._watch_apps)
             try:
                 while True:
@@ -135,14 +139,38 @@ class Live:
     async def _round(self) -> None:
         """Give everybody one heartbeat, a few at a time, then look after feeds."""
         idle = {feed for feed in self._feeds.values() if feed.is_idle}
-        for slot in self._slots:
+        for number, slot in enumerate(self._slots):
             await anyio.sleep(self._settings.heartbeat_s / _SLOTS)
             for subscription in list(slot):
                 subscription.beat()
+            self._check(number)
         for feed in idle:
             if feed.is_idle:
                 self._stop(feed)
         await self._end_deleted_apps()
+
+    async def _follow_runs(self) -> None:
+        """Tell those who follow executions of runs that leave nothing in the log."""
+        records = Records(self._reader)
+        while True:
+            await anyio.sleep(EVERY_S)
+            wanted = [app_id for app_id, feed in self._feeds.items() if feed.wants_runs]
+            try:
+                ended = await records.fresh(wanted) if wanted else ()
+            except Unavailable as error:
+                log.warning("runs_not_followed", error=error.detail)
+                continue
+            for app_id, end in ended:
+                feed = self._feeds.get(app_id)
+                if feed is not None:
+                    feed.tell(end)
+
+    def _check(self, number: int) -> None:
+        """Ask of some of those who listen by a credential whether it is still good; so of each every few seconds."""
+        for slot in self._slots[number % _CHECK_EVERY :: _CHECK_EVERY]:
+            for subscription in slot:
+                if subscription.access.recheck is not None:
+                    subscription.check()
 
     async def _feed(self, app_id: UUID) -> Feed:
         async with self._starting:

@@ -12,10 +12,11 @@ from domain.ids import stream
 from domain.kv import KvDeleted, KvExpired, KvSet
 from domain.ports import Reader
 from domain.pubsub import Published
-from domain.topics import TopicKind
 from projections.kv.reads import page_entries
+from runtime.live.channel import Key, LiveName, Only
 from runtime.live.documents import Documents
 from runtime.live.frames import entry_frame, message_frame
+from runtime.live.tails import Ends, Events
 
 PAGE_ITEMS: Final = 500
 PAGE_BYTES: Final = 256 * 1024
@@ -27,12 +28,12 @@ Pages = AsyncIterator[tuple[list[object], bool]]
 class LiveKind(Protocol):
     """`events` are those that a channel of this kind may show.
 
-    `prefix` is what the names of a channel's streams, with a colon behind them, begin with. `has_snapshot` says that a new subscriber is shown what is there.
+    `only` narrows the log to a channel's events, or to few more. `has_snapshot` says that a new subscriber is shown what is there.
     How an event is shown is one word, `upsert` or `delete`, so that channels that show it alike share one frame.
     """
 
     @property
-    def kind(self) -> TopicKind: ...
+    def kind(self) -> LiveName: ...
     @property
     def events(self) -> tuple[type[Event], ...]: ...
     @property
@@ -42,7 +43,7 @@ class LiveKind(Protocol):
         """The topic or collection of an event."""
         ...
 
-    def prefix(self, name: str) -> str:
+    def only(self, key: Key) -> Only:
         """See above."""
         ...
 
@@ -50,7 +51,7 @@ class LiveKind(Protocol):
         """Whether a filter can only judge it with the event that came before in the stream."""
         ...
 
-    def facts(self, event: Event, before: Event | None) -> Any:
+    def facts(self, recorded: Recorded, before: Event | None) -> Any:
         """What filters judge an event by. May take long: it is asked for off the loop."""
         ...
 
@@ -74,14 +75,14 @@ class _Unfiltered:
         """See `LiveKind`."""
         return False
 
-    def facts(self, event: Event, before: Event | None) -> None:
+    def facts(self, recorded: Recorded, before: Event | None) -> None:
         """See `LiveKind`."""
 
 
 class Topics(_Unfiltered):
     """Messages; there is nothing to be shown of those that are gone."""
 
-    kind: TopicKind = "topic"
+    kind: LiveName = "topic"
     events: tuple[type[Event], ...] = (Published,)
     has_snapshot = False
 
@@ -89,8 +90,8 @@ class Topics(_Unfiltered):
         assert isinstance(event, Published)
         return event.topic
 
-    def prefix(self, name: str) -> str:
-        return stream("pubsub", name) + ":"
+    def only(self, key: Key) -> Only:
+        return Only(prefix=stream("pubsub", key.name) + ":")
 
     def how(self, event: Event, facts: Any, text: str) -> str:
         return "message"
@@ -105,7 +106,7 @@ class Topics(_Unfiltered):
 class Entries(_Unfiltered):
     """Key-value entries of a collection. Those whose time is up are not there."""
 
-    kind: TopicKind = "kv"
+    kind: LiveName = "kv"
     events: tuple[type[Event], ...] = (KvSet, KvDeleted, KvExpired)
     has_snapshot = True
 
@@ -113,8 +114,8 @@ class Entries(_Unfiltered):
         assert isinstance(event, KvSet | KvDeleted | KvExpired)
         return event.collection
 
-    def prefix(self, name: str) -> str:
-        return stream("kv", name) + ":"
+    def only(self, key: Key) -> Only:
+        return Only(prefix=stream("kv", key.name) + ":")
 
     def how(self, event: Event, facts: Any, text: str) -> str:
         return "upsert" if isinstance(event, KvSet) else "delete"
@@ -136,5 +137,11 @@ _KINDS: Final[tuple[LiveKind, ...]] = (
     Documents(),
 )
 
-KINDS: Final[Mapping[TopicKind, LiveKind]] = {kind.kind: kind for kind in _KINDS}
+TAILS: Final[tuple[LiveKind, ...]] = (Events(), Ends())
+"""What administration follows. An event is of one other kind at most, and of any number of these."""
+
+KIND_OF: Final[Mapping[type[Event], LiveKind]] = {event: kind for kind in _KINDS for event in kind.events}
+"""The kind that each event is of."""
+
+KINDS: Final[Mapping[LiveName, LiveKind]] = {kind.kind: kind for kind in (*_KINDS, *TAILS)}
 """Everything that can be followed, by its kind."""

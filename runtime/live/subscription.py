@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from runtime.live.channel import Channel, Chunk
-from runtime.live.frames import HEARTBEAT
+from runtime.live.frames import heartbeat
 
 if TYPE_CHECKING:
     from runtime.live.feed import Feed
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 END_GRACE_S: Final = 1.0
 """How long a subscriber that is being sent something may take it before an end breaks its connection off."""
 
+MAX_ASIDE: Final = 200
+"""Frames without a position that wait for one subscriber."""
+
 Send = Callable[[bytes], Awaitable[None]]
 """Hands bytes to the subscriber; waits while it is slow."""
 Recheck = Callable[[], Awaitable[bool]]
-"""Whether a subscriber may still listen, asked with each heartbeat."""
+"""Whether a subscriber may still listen, asked every few seconds."""
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """By what right somebody listens: a token of the key `kid`, until it expires; an admin's credential, asked again with `recheck`; or a public topic's."""
+    """By what right somebody listens: a token of the key `kid`, until it expires; an admin's credential, asked again by `recheck`; or a public topic's."""
 
     kid: str | None = None
     expires_at: datetime | None = None
@@ -44,8 +48,10 @@ class Subscription:
     """
 
     __slots__ = (
+        "_aside",
         "_beats",
         "_broken_off",
+        "_checks",
         "_is_sending",
         "_sent",
         "_sent_at_beat",
@@ -71,6 +77,8 @@ class Subscription:
         self._sent_at_beat = -1
         self._waiter: asyncio.Future[None] | None = None
         self._beats = False
+        self._checks = False
+        self._aside: deque[bytes] = deque(maxlen=MAX_ASIDE)
         self._is_sending = False
         self._sent = 0
         self._broken_off: Callable[[], object] | None = None
@@ -82,6 +90,12 @@ class Subscription:
         while self.ended is None:
             if self._beats:  # also of who never catches up: its right to listen may have ended
                 await self._beat(send)
+                continue
+            if self._checks:
+                await self._check()
+                continue
+            if self._aside:
+                await self._send_aside(send)
                 continue
             if self.after < self.channel.floor:
                 if is_live:
@@ -124,6 +138,16 @@ class Subscription:
         self._beats = True
         self.wake()
 
+    def check(self) -> None:
+        """It is time to ask whether this one may still listen."""
+        self._checks = True
+        self.wake()
+
+    def offer(self, frame: bytes) -> None:
+        """Send something that has no position, soon. Of more than can be taken the oldest is dropped."""
+        self._aside.append(frame)
+        self.wake()
+
     def break_off(self) -> None:
         """Do not wait for the reader any longer."""
         self.ended = self.ended or "stalled"
@@ -154,10 +178,22 @@ class Subscription:
 
     async def _beat(self, send: Send) -> None:
         self._beats = False
+        await self._check()
+        if self.ended is not None:
+            return
+        if self.after >= self.channel.floor and self.channel.take(self.after) is None:
+            self.after = max(self.after, self.feed.seen)  # nothing up to there is for this one
+        await self.send(heartbeat(self.after), send)
+
+    async def _check(self) -> None:
+        self._checks = False
         if self.access.recheck is not None and not await self.access.recheck():
             self.end("credential_ended")
-        else:
-            await self.send(HEARTBEAT, send)
+
+    async def _send_aside(self, send: Send) -> None:
+        data = b"".join(self._aside)
+        self._aside.clear()
+        await self.send(data, send)
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

@@ -21,9 +21,12 @@ async def pubsub_token(access: Access, topics: object, ttl: object = 3600) -> st
     if access.principal is None:
         raise PermissionError("pubsub: subscriber_token needs an authenticated principal")
     access.require("pubsub", Capability.PUBSUB_PUBLISH)
+    keys = access.resources.subscriber_keys
+    if keys is None:
+        raise RuntimeError("pubsub: there are no subscribers here")
     try:
         wanted: Wanted = parse_wanted(topics)
-        return (await sign_token(access.reader, access.app_id, wanted, ttl, access.now)).token
+        return (await sign_token(access.reader, keys, access.app_id, wanted, ttl, access.now)).token
     except Invalid as error:
         raise as_script_error(error, "pubsub") from error
 

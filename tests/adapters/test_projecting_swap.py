@@ -27,7 +27,7 @@ from domain.retry import RetryPolicy
 from domain.triggers import Trigger, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Fence, Record, Unit
 from projections.project import projector
-from projections.registry import PROJECTIONS
+from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.database import rebuild_projections, verify_projections
 
 pytestmark = pytest.mark.anyio
@@ -178,7 +178,7 @@ async def test_rebuilding_under_load_loses_nothing(dsn: str, connection: asyncpg
         results = [(await _line(process.stdout)).split() for process in (first, second)]
         assert await first.wait() == await second.wait() == 0
     await reader.close()
-    assert len(swapped) == ROUNDS * len(PROJECTIONS)
+    assert len(swapped) == ROUNDS * len((*PROJECTIONS, *FOLLOWED))
     assert counted > 0
     findings = await verify_projections(dsn)
     assert findings.clean, findings

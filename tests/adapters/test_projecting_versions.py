@@ -11,11 +11,12 @@ from adapters.postgres.mapper import StructMapper
 from adapters.postgres.migrate import migrate
 from adapters.postgres.projecting import ensure_projections
 from domain.registry import EVENTS
-from projections.registry import PROJECTIONS
+from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.database import prepare_database
 
 pytestmark = pytest.mark.anyio
 DECODER = StructMapper(EVENTS)
+ALL = (*PROJECTIONS, *FOLLOWED)
 
 
 async def tables(connection: asyncpg.Connection) -> set[str]:
@@ -27,8 +28,8 @@ async def versions(connection: asyncpg.Connection) -> dict[str, int]:
 
 
 async def test_a_prepared_database_has_every_table_and_no_shadow(connection: asyncpg.Connection) -> None:
-    assert {table for projection in PROJECTIONS for table in projection.tables} <= await tables(connection)
-    assert await versions(connection) == {projection.name: projection.version for projection in PROJECTIONS}
+    assert {table for projection in ALL for table in projection.tables} <= await tables(connection)
+    assert await versions(connection) == {projection.name: projection.version for projection in ALL}
     assert not await connection.fetch("SELECT FROM pg_namespace WHERE nspname = 'picloud_next'")
 
 
@@ -39,7 +40,7 @@ async def test_concurrent_starters_make_projections_once(empty_dsn: str) -> None
             starters.start_soon(prepare_database, empty_dsn)
     connection = await asyncpg.connect(empty_dsn)
     try:
-        assert await versions(connection) == {projection.name: projection.version for projection in PROJECTIONS}
+        assert await versions(connection) == {projection.name: projection.version for projection in ALL}
     finally:
         await connection.close()
 

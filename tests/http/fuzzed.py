@@ -11,7 +11,9 @@ from typing import Any, Final
 import httpx
 import msgspec
 import schemathesis
-from schemathesis.engine import events, from_schema
+from schemathesis.engine import StopReason, events, from_schema
+
+from domain.ids import parse_uuid
 
 OWNER: Final = {"username": "admin", "password": "correct horse battery"}
 API: Final = "/api/v1/admin"
@@ -27,6 +29,8 @@ _LIKELY: Final = 0.7
 _STREAM: Final = "text/event-stream"
 _SHARED: Final = r"(:find|:publish|/docs/\{collection\}|/topics/\{name\}|/triggers/\{trigger\})$"
 """Where one route serves several documented paths, told apart by a suffix or a kind: what `Allow` names is the route's, not the path's."""
+_ANY_METHOD: Final = "/api/v1/execute/"
+"""Scripts are asked by whatever method a caller likes, `TRACE` too; the document has those that people use."""
 _NO_BUILT_IN: Final[Mapping[str, str]] = {
     "positive_data_acceptance": "what a request means is judged beyond its shape: a slug may be taken, a cursor another list's",
 }
@@ -48,25 +52,30 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """What came of a run. `answers` counts statuses by operation; `errors` are schemathesis' own, which mostly blame the document."""
+    """What came of a run. `answers` counts statuses by operation; `errors` are schemathesis' own, which mostly blame the document.
+
+    `complete`: it was not cut short because its time was up.
+    """
 
     answers: dict[str, Counter[int]] = msgspec.field(default_factory=dict)
     broken: dict[tuple[str, str, str], Broken] = msgspec.field(default_factory=dict)
     errors: list[str] = msgspec.field(default_factory=list)
+    complete: bool = False
 
     @property
     def verdict(self) -> str:
         """Everything that is wrong; empty when nothing is."""
         return "\n\n".join([*self.errors, *map(str, self.broken.values())])
 
-    @property
-    def requests(self) -> int:
-        """How many were answered."""
-        return sum(sum(statuses.values()) for statuses in self.answers.values())
+    def never_done(self) -> list[str]:
+        """The operations that have not once done what they are for."""
+        return sorted(operation for operation, statuses in self.answers.items() if not any(200 <= status < 300 for status in statuses))
 
-    def successful(self) -> set[str]:
-        """The operations that did once what they are for."""
-        return {operation for operation, statuses in self.answers.items() if any(200 <= status < 300 for status in statuses)}
+    def summary(self) -> str:
+        """What was asked, in a line."""
+        requests = sum(sum(statuses.values()) for statuses in self.answers.values())
+        cut = "" if self.complete else " (cut short)"
+        return f"{requests} requests of {len(self.answers)} operations{cut}; never done: {', '.join(self.never_done()) or 'none'}"
 
     def add(self, event: events.EngineEvent) -> None:
         """Note what an event of the engine tells."""
@@ -74,6 +83,8 @@ class Report(msgspec.Struct):
             self.errors.append(f"{event.label}: {event.value}")
         elif isinstance(event, events.FatalError):
             self.errors.append(f"schemathesis: {event.exception!r}")
+        elif isinstance(event, events.EngineFinished):
+            self.complete = event.stop_reason is StopReason.COMPLETED
         elif isinstance(event, events.ScenarioFinished):
             self._add_scenario(event)
 
@@ -117,9 +128,15 @@ def seed(client: httpx.Client) -> Things:
         client.put(f"apps/{app}/secrets/{key.upper()}", json={"value": "a long secret"}).raise_for_status()
     client.post(f"apps/{app}/topics", json={"name": "news", "external_subscribable": True}).raise_for_status()
     files = [client.post(f"apps/{app}/files/things", files={"file": ("a.txt", b"hello", "text/plain")}).json()["id"] for _ in range(4)]
-    people = [_made(client, "admins", {"username": f"u{number}", "password": OWNER["password"]}) for number in range(4)]
+    people = [_made(client, "admins", {"username": f"u{number}", "password": OWNER["password"], "instance_role": "member"}) for number in range(4)]
+    for person in people[:3]:
+        client.post(f"apps/{app}/members", json={"user_id": person, "role": "viewer"}).raise_for_status()
+    keys = [_made(client, "api-keys", {"name": f"k{number}", "scopes": ["log:read"]}) for number in range(3)]
+    new_token(client)
     return {
+        "user": people,
         "user_id": people,
+        "session_id": [each["id"] for each in client.get("auth/sessions").json()["items"] if not each["current"]],
         "app": [app, "seeded"],
         "app_id": [app],
         "script": scripts,
@@ -128,13 +145,15 @@ def seed(client: httpx.Client) -> Things:
         "trigger": [_made(client, f"apps/{app}/triggers/kv", each) for each in kv],
         "execution": [_made(client, f"apps/{app}/executions", later, "execution_id") for _ in range(4)],
         "collection": ["things"],
-        "key": ["a", "b", "c"],
+        "key": ["a", "b", "c", *keys],
         "id": ["a", "b", "c"],
         "name": ["news", "A", "B", "C"],
         "file_id": files,
         "position": [1, 2],
         "number": [1],
         "source": [_SCRIPT],
+        "username": [f"fuzz-{number}" for number in range(8)],
+        "password": [OWNER["password"]],
         "slug": [f"fuzz-{number}" for number in range(8)],
     }
 
@@ -177,7 +196,10 @@ def _config(url: str, things: Things) -> dict[str, Any]:
         "dictionaries": {name: {"values": values} for name, values in things.items()},
         "parameters": {f"{place}.{name}": {"dictionary": name, "probability": _LIKELY} for name in things for place in ("path", "query", "body")},
         "checks": {check: {"enabled": False} for check in _NO_BUILT_IN},
-        "operations": [{"include-path-regex": _SHARED, "checks": {"allow_header_conformance": {"enabled": False}}}],
+        "operations": [
+            {"include-path-regex": _SHARED, "checks": {"allow_header_conformance": {"enabled": False}}},
+            {"include-path-regex": _ANY_METHOD, "checks": {"unsupported_method": {"enabled": False}}},
+        ],
         "phases": {"fuzzing": {"extra-data-sources": {"responses": bool(SECONDS)}}, "stateful": {"enabled": bool(SECONDS)}},
     }
 
@@ -188,13 +210,18 @@ def _with_examples(document: dict[str, Any], things: Things) -> dict[str, Any]:
     for operations in copy["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
-                if parameter["name"] in things:
-                    parameter["examples"] = {str(value): {"value": value} for value in things[parameter["name"]][:1]}
+                if fitting := _fitting(parameter["schema"], things.get(parameter["name"], [])):
+                    parameter["examples"] = {str(fitting[0]): {"value": fitting[0]}}
     for schema in copy["components"]["schemas"].values():
         for name, member in schema.get("properties", {}).items():
-            if name in things and "type" in member:
-                member["examples"] = things[name][:1]
+            if fitting := _fitting(member, things.get(name, [])):
+                member["examples"] = fitting[:1]
     return copy
+
+
+def _fitting(schema: dict[str, Any], values: list[Any]) -> list[Any]:
+    """Of values of a name those that can stand here: ids where ids are asked for."""
+    return [value for value in values if schema.get("format") != "uuid" or parse_uuid(str(value)) is not None] if "type" in schema else []
 
 
 def _is_stream(context: Any) -> bool:

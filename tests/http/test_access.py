@@ -29,6 +29,7 @@ from tests.http.people import ALL_SCOPES, make_user, session_of
 from tests.http.probes import MAKERS, PROBES, Probe, World, upload
 from web.admin.needs import needs_of
 from web.admin.registry import admin_router
+from web.documented import documented_of
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +45,7 @@ CONTRACT: Final = (
     (r"(POST|PUT|PATCH|DELETE) /apps/{app}/(kv|docs|files)\b.*(?<!:find)", {"script:write"}),
     (r"\w+ /apps/{app}/(triggers|dead_letters|members|secrets)\b.*", {"app:admin"}),
     (r"\w+ /apps/{app}/topics(/{name})?", {"app:admin", "script:write"}),
-    (r"GET /apps/{app}/(events|executions)\b.*", {"log:read"}),
+    (r"GET /apps/{app}/(events|executions|stats)\b.*", {"log:read"}),
     (r"GET /apps/{app}/history/.*", {"log:read", "script:read"}),
     (r"GET /scripts(/{script})?", {"script:read"}),
     (r"(POST|PUT|DELETE) /scripts(/{script})?", {"script:write"}),
@@ -173,11 +174,14 @@ def test_every_probe_is_of_a_route() -> None:
 
 async def test_the_document_shows_the_routes_that_are_asked(anonymous: httpx.AsyncClient) -> None:
     paths = (await anonymous.get("/api/v1/schema")).json()["paths"]
-    # An action behind a parameter (`{collection}:find`) is a path of its own there, and one route here.
-    plain = [(re.sub(r"}:[a-z]+$", "}", path.removeprefix(API)), methods) for path, methods in paths.items() if path.startswith(API)]
-    shown = {f"{method.upper()} {path}" for path, methods in plain for method in methods}
-    asked = {route for route, handler in routes() if handler.include_in_schema}
+    shown = {f"{method.upper()} {path.removeprefix(API)}" for path, methods in paths.items() if path.startswith(API) for method in methods}
+    asked = {route + suffix for route, handler in routes() if handler.include_in_schema for suffix in suffixes(handler)}
     assert shown == asked
+
+
+def suffixes(handler: HTTPRouteHandler) -> list[str]:
+    """Behind a route's path, what tells the operations apart that it stands for."""
+    return [action.suffix for action in documented_of(handler).actions] or [""]
 
 
 async def test_everybody_asks_for_everything(world: World, everybody: list[Somebody], connection: asyncpg.Connection) -> None:

@@ -28,6 +28,7 @@ BY_ID: Final[tuple[tuple[str, str, Any], ...]] = (
     ("POST", "/dead_letters/{dead_letter}/replay", None),
     ("POST", "/dead_letters/{dead_letter}/resolve", {"reason": "x"}),
     ("GET", "/executions/{execution}", None),
+    ("GET", "/executions/{execution}/chain", None),
     ("DELETE", "/executions/{execution}", None),
     ("GET", "/files/c/{file_id}", None),
     ("GET", "/files/c/{file_id}/content", None),

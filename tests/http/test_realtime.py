@@ -18,7 +18,7 @@ from domain.kv import DeleteKey, SetKey
 from domain.pubsub import Publish
 from domain.topics import AuthMode, SubscriberKeyRevoked, Topic, TopicDeleted, TopicKind, TopicSaved, registry_stream
 from runtime.settings import Realtime
-from runtime.subscribers import Token, sign_token
+from runtime.subscribers import Token, sign_token, subscriber_keys
 from tests.postgres import _database
 from tests.runtime.serving import SERVED, Served, Site, serving
 from tests.runtime.world import App, eventually
@@ -55,7 +55,7 @@ def entry(key: str, value: Any, ttl_s: float | None = None) -> SetKey:
 async def token_of(site: Site, ttl_s: float = 60, ago_s: float = 0, **names: tuple[str, ...]) -> Token:
     platform = site.app.platform
     wanted: Any = {"topic": (), "kv": (), "docs": (), **names}
-    return await sign_token(platform.reader, site.app.id, wanted, ttl_s, platform.clock() - timedelta(seconds=ago_s))
+    return await sign_token(platform.reader, subscriber_keys(platform.reader), site.app.id, wanted, ttl_s, platform.clock() - timedelta(seconds=ago_s))
 
 
 async def listening(served: Served, count: int) -> None:

@@ -51,6 +51,7 @@ async def test_readyz_shows_database_and_sandbox(anonymous: httpx.AsyncClient) -
     assert 0 < ready["database"]["latency_ms"] < 1000
     assert ready["sandbox"]["ok"] is True
     assert ready["sandbox"]["workers"] >= 0
+    assert ready["scripts"] == {"row_security": True}
     assert ready["outbound"] == {"allow_private": False}
     assert ready["secrets"]["ok"] is True
     assert all(isinstance(active, bool) for active in ready["sandbox"]["hardening"].values())

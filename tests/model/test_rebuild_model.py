@@ -38,10 +38,10 @@ async def opened(dsn: str) -> AsyncIterator[PgLog]:
         yield log
 
 
-async def live_through(log: PgLog, batches: list[list[Step]]) -> OutboxModel:
+async def live_through(log: PgLog, batches: list[list[Step]], history: History | None = None) -> OutboxModel:
     """Append each batch's units at once, so that they are committed together; returns what a plain model makes of the events."""
-    model = OutboxModel()
-    history = History(model)
+    history = history or History(OutboxModel())
+    model = history.model
     for steps in batches:
         events: list[Recorded] = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_cron, bench_dispatch, bench_docs, bench_files, bench_http, bench_sandbox, bench_sse, bench_triggers
+from benchmarks import bench_apps, bench_cron, bench_dispatch, bench_docs, bench_files, bench_follow, bench_http, bench_sandbox, bench_sse, bench_triggers
 from benchmarks.__main__ import NAMES
 from benchmarks.common import Table
 from benchmarks.queues import PICLOUD
@@ -36,6 +36,10 @@ async def test_dispatch(server_dsn: str) -> None:
     check(await bench_dispatch.measure(server_dsn, 1, size, queues), len(queues))
 
 
+async def test_apps(server_dsn: str) -> None:
+    check(await bench_apps.measure(server_dsn, 1, bench_apps.Size(rows=1_000, reads=24)), 24)
+
+
 async def test_docs(server_dsn: str) -> None:
     size = bench_docs.Size(documents=1_000, quick=2, slow=1)
     check(await bench_docs.measure(server_dsn, 1, size), len(bench_docs.questions(1_000)))
@@ -48,6 +52,12 @@ async def test_cron(server_dsn: str) -> None:
 async def test_files(server_dsn: str) -> None:
     rows = 3 if shutil.which("nginx") else 2
     check(await bench_files.measure(server_dsn, 1, bench_files.Size(files=(70_000, 1_100_000), round_bytes=140_000)), rows)
+
+
+async def test_follow(server_dsn: str) -> None:
+    rates, catching_up = await bench_follow.measure(server_dsn, 1, bench_follow.Size(seconds=0.2, clients=2, apps=2, backlog=50))
+    check([rates], 3)
+    check([catching_up], 1)
 
 
 async def test_http(server_dsn: str) -> None:

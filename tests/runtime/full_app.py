@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
+from domain.api_keys import ApiKeyCreated, api_key_stream
+from domain.app_settings import SETTINGS, AppSettings, AppSettingsChanged
 from domain.apps import DomainAdded, domain_stream
 from domain.docs.events import PutDoc
 from domain.events import Metadata
@@ -18,6 +19,7 @@ from domain.files import CreateFile
 from domain.globs import pattern_key
 from domain.ids import NIL_APP
 from domain.kv import SetKey
+from domain.members import MemberAdded, member_stream
 from domain.retry import RetryPolicy
 from domain.schedule import ScheduleExecution
 from domain.secrets import SetSecret
@@ -68,8 +70,14 @@ async def full_app(platform: Platform) -> App:
     set_key = Change(SetKey(collection="c", key="k", value=ONE))
     await platform.log.append(Unit(app_id=app.id, metadata=Metadata(unit_id=uuid7()), now=platform.clock(), changes=(set_key,), idempotency_key="once"))
     await subscriber_keys(platform.reader).active(app.id)
-    domain_id: UUID = uuid7()
-    await App(platform, NIL_APP).put((domain_stream(domain_id), DomainAdded(domain_id=domain_id, app_id=app.id, pattern=f"{app.id.hex}.example")))
+    await app.put((SETTINGS, AppSettingsChanged(settings=AppSettings())))
+    platform.usage.request(app.id)
+    domain_id, user_id, key_id = uuid7(), uuid7(), uuid7()
+    await App(platform, NIL_APP).put(
+        (domain_stream(domain_id), DomainAdded(domain_id=domain_id, app_id=app.id, pattern=f"{app.id.hex}.example")),
+        (member_stream(app.id, user_id), MemberAdded(app_id=app.id, user_id=user_id, role="viewer")),
+        (api_key_stream(key_id), ApiKeyCreated(key_id=key_id, user_id=user_id, name="k", prefix="pic_", scopes=(), app_id=app.id, expires_at=None)),
+    )
     await platform.pool.execute("INSERT INTO worker_tails (worker_id, app_id, position) VALUES ($1, $2, 1) ON CONFLICT DO NOTHING", platform.worker_id, app.id)
     await eventually(lambda: missing(platform.pool, app), lambda tables: not tables)
     return app

@@ -20,6 +20,7 @@ from domain.units import Effect
 from runtime.live import channel as window
 from runtime.live.channel import Channel, Key
 from runtime.live.subscription import Access, Subscription
+from runtime.live.tails import EventTail, text_of
 from runtime.platform import Platform
 from tests.postgres import _database
 from tests.runtime.world import App, eventually, new_app, running
@@ -28,7 +29,9 @@ pytestmark = pytest.mark.anyio
 
 TOPICS = ("a", "b", "ab")
 KEYS = [*(Key("topic", name) for name in TOPICS), Key("kv", "a")]
-_ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
+TAILS = [Key("events", ""), Key("events", "", text_of(EventTail(topic=KvSet.TOPIC)))]
+_ID = re.compile(rb"^id: (\d+)\ndata", re.MULTILINE)
+"""Of events; heartbeats have an id, too."""
 
 
 async def judge() -> Access:
@@ -58,9 +61,14 @@ async def write(app: App, random: Random, events: int) -> None:
 
 
 async def expected(app: App) -> dict[Key, list[int]]:
-    found: dict[Key, list[int]] = {key: [] for key in KEYS}
-    for recorded in await app.events(Published, KvSet):
+    found: dict[Key, list[int]] = {key: [] for key in (*KEYS, *TAILS)}
+    for recorded in await app.events():
         event = recorded.event
+        found[TAILS[0]].append(recorded.position)
+        if isinstance(event, KvSet):
+            found[TAILS[1]].append(recorded.position)
+        if not isinstance(event, Published | KvSet):
+            continue
         key = Key("topic", event.topic) if isinstance(event, Published) else Key("kv", getattr(event, "collection", ""))
         if key in found:
             found[key].append(recorded.position)
@@ -94,13 +102,15 @@ class Subscriber:
                 platform.live.leave(subscription)
 
 
-@pytest.mark.parametrize("subscribers", [2000])
-async def test_thousands_of_slow_and_fickle_subscribers(server_dsn: str, template: str, subscribers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("subscribers", "keys"), [(2000, KEYS), (200, TAILS)])
+async def test_thousands_of_slow_and_fickle_subscribers(
+    server_dsn: str, template: str, subscribers: int, keys: list[Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(window, "WINDOW_FRAMES", 20)
     monkeypatch.setattr(window, "WINDOW_BYTES", 20_000)
     async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
         app = await new_app(platform)
-        everybody = [Subscriber(KEYS[number % len(KEYS)], number) for number in range(subscribers)]
+        everybody = [Subscriber(keys[number % len(keys)], number) for number in range(subscribers)]
         async with anyio.create_task_group() as tasks:
             for each in everybody:
                 tasks.start_soon(each.follow, platform, app)
@@ -274,3 +284,73 @@ async def test_feeds_end_when_nobody_follows(server_dsn: str, template: str) -> 
         again = await platform.live.subscribe(app.id, KEYS[0], judge, None)
         assert again.feed is not subscription.feed
         platform.live.leave(again)
+
+
+async def test_a_heartbeat_says_where_a_quiet_subscriber_stands(server_dsn: str, template: str) -> None:
+    """Whoever reconnects from there has nothing to search: not the stretch of the log in which nothing was for it."""
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform, anyio.create_task_group() as tasks:
+        app = await new_app(platform)
+        (published,) = await app.append(Publish(topic="a", message=raw(1)))
+        subscription = await platform.live.subscribe(app.id, KEYS[0], judge, 0)
+        sent: list[bytes] = []
+
+        async def take(data: bytes) -> None:
+            sent.append(data)
+
+        tasks.start_soon(subscription.deliver, take)
+        await _until(lambda: len(sent) == 1)
+        subscription.beat()
+        await _until(lambda: len(sent) == 2)
+        assert sent[1] == b": heartbeat\nid: %d\n\n" % published.position
+        for number in range(20):
+            (last,) = await app.append(Publish(topic="elsewhere", message=raw(number)))
+        await _until(lambda: subscription.feed.seen == last.position)
+        subscription.beat()
+        await _until(lambda: len(sent) == 3)
+        assert sent[2] == b": heartbeat\nid: %d\n\n" % last.position
+        (again,) = await app.append(Publish(topic="a", message=raw(2)))
+        await _until(lambda: len(sent) == 4)
+        assert _ID.findall(sent[3]) == [b"%d" % again.position]
+        tasks.cancel_scope.cancel()
+    platform.live.leave(subscription)
+
+
+async def test_a_heartbeat_to_one_that_is_behind_claims_nothing(server_dsn: str, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "WINDOW_FRAMES", 2)
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform, anyio.create_task_group() as tasks:
+        app = await new_app(platform)
+        await app.append(*(Publish(topic="a", message=raw("m" * 100_000)) for _ in range(20)))
+        positions = (await expected(app))[KEYS[0]]
+        subscription = await platform.live.subscribe(app.id, KEYS[0], judge, 0)
+        seen: list[int] = []
+
+        async def take(data: bytes) -> None:
+            stands = re.findall(rb"^: heartbeat\nid: (\d+)\n\n$", data)
+            assert not stands or int(stands[0]) == (seen[-1] if seen else 0)
+            seen.extend(map(int, _ID.findall(data)))
+            if not stands:
+                subscription.beat()
+
+        tasks.start_soon(subscription.deliver, take)
+        await _until(lambda: seen == positions)
+        tasks.cancel_scope.cancel()
+    platform.live.leave(subscription)
+
+
+async def test_who_may_listen_no_longer_is_found_out_between_heartbeats(server_dsn: str, template: str) -> None:
+    async with _database(server_dsn, f"TEMPLATE {template}") as dsn, running(dsn) as platform:
+        app = await new_app(platform)
+        asked = 0
+
+        async def may_listen() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked < 3
+
+        async def admin() -> Access:
+            return Access(recheck=may_listen)
+
+        subscription = await platform.live.subscribe(app.id, KEYS[0], admin, None)
+        with anyio.fail_after(20):  # well before the first heartbeat, which comes after 30 s
+            assert await subscription.deliver(partial(_note, Subscriber(KEYS[0], 0))) == "credential_ended"
+        platform.live.leave(subscription)

@@ -45,12 +45,12 @@ async def filled(app: App) -> App:
 async def test_values_that_were_found_are_not_read_again(filled: App, platform: Platform) -> None:
     decoded = Decoded()
     reads = [Read(THERE, 1), Read(DELETED, ABSENT), Read(NEVER, ABSENT)]
-    await ReadCheck(platform.reader, RULES, decoded)(filled.id, reads, platform.clock())
+    await ReadCheck(platform.app_readers, RULES, decoded)(filled.id, reads, platform.clock())
     assert decoded.topics == ["kv.KvDeleted"]
 
 
 @pytest.mark.parametrize("read", [Read(THERE, 2), Read(THERE, ABSENT), Read(DELETED, 1), Read(NEVER, 1)], ids=str)
 async def test_what_has_changed_is_found(filled: App, platform: Platform, read: Read) -> None:
     with pytest.raises(ReadConflict) as conflict:
-        await ReadCheck(platform.reader, RULES, Decoded())(filled.id, [read], platform.clock())
+        await ReadCheck(platform.app_readers, RULES, Decoded())(filled.id, [read], platform.clock())
     assert conflict.value.extra["stream"] == read.stream

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from domain.kv import SetKey, entry_stream
+from domain.ports import Reader
 from domain.units import Stream
 from runtime.platform import Platform
 from runtime.settings import Process, Settings
@@ -29,12 +30,17 @@ def put(value: int, ttl_s: float | None = None) -> SetKey:
     return SetKey(collection="c", key="k", value=msgspec.Raw(b"%d" % value), ttl_s=ttl_s)
 
 
-class CountingReader:
-    """The platform's reader, and how often it was asked for an entry."""
+class CountingReaders:
+    """The platform's readers of one app's runs, and how often they were asked for an entry."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._real = platform.reader
+    def __init__(self, app: App) -> None:
+        self._app_id = app.id
+        self._real = app.platform.app_readers(app.id)
         self.entries = 0
+
+    def __call__(self, app_id: UUID) -> Reader:
+        assert app_id == self._app_id
+        return self
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Any]:
         self.entries += "FROM kv_entries" in sql
@@ -42,14 +48,14 @@ class CountingReader:
 
 
 @asynccontextmanager
-async def counted(app: App) -> AsyncIterator[CountingReader]:
+async def counted(app: App) -> AsyncIterator[CountingReaders]:
     executor = app.platform.executor
-    reader, real = CountingReader(app.platform), executor.reader
-    executor.reader = reader
+    reader, real = CountingReaders(app), executor.readers
+    executor.readers = reader
     try:
         yield reader
     finally:
-        executor.reader = real
+        executor.readers = real
 
 
 async def test_what_was_written_here_needs_no_read(app: App) -> None:

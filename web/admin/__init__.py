@@ -17,6 +17,9 @@ The conventions of every module here:
 - **Bodies** are frozen msgspec Structs with `forbid_unknown_fields=True`, named `data` in the handler. `web.bodies` decodes them strictly: 400 `malformed` when
   it is not JSON, 422 `invalid` with `field` as JSON path (`$.limits.memory_mib`) for another shape; NUL, lone surrogates and depth over 64 are refused already.
   For merge patches give fields `T | msgspec.UnsetType = msgspec.UNSET`.
+- **The OpenAPI document** is made of all this (`web.openapi`): a handler's name is the operation's id for ever, the first sentence of its docstring the
+  summary, its declarations tell statuses and needs. What they do not tell is added by `opt=needs(...) | documented(...)` (`web.documented`); what parameters
+  hold is told once for each name, in `web.openapi.parameters`. Query parameters that a route does not read are refused before its handler.
 - **Query parameters** are `str | None = None`, read by `domain.cursors` (`parse_limit`, `decode`, `parse_position`, `parse_time`, `parse_at`): 422 with
   `field`.
 - **Lists** are `Page[T]` from `web.pages`: ask for `limit + 1` rows and `page(rows, limit, cursor_of)` makes `{items, next_cursor}`.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from litestar import Response, Router, delete, get, post
-from litestar.params import JSONBody
+from litestar.params import JSONBody, PathParameter
 
 from adapters.postgres.api_keys import KeyView
 from domain.authz import Capability
@@ -14,10 +14,12 @@ from domain.cursors import decode, encode, parse_limit
 from runtime.admin.api_keys import NewKey, WantedKey
 from web.admin.call import Call
 from web.admin.needs import needs
-from web.admin.parameters import Query, Segment
+from web.admin.parameters import Query
 from web.admin.services import own_keys_of
 from web.pages import Page, page
 from web.paths import id_segment
+
+ApiKeyId = Annotated[str, PathParameter(schema_extra={"format": "uuid", "description": "An API key's id."})]
 
 
 @get("/api-keys", opt=needs(Capability.KEYS_MANAGE))
@@ -36,7 +38,7 @@ async def create_api_key(call: Call, data: JSONBody[WantedKey]) -> Response[NewK
 
 
 @delete("/api-keys/{key:str}", opt=needs(Capability.KEYS_MANAGE))
-async def revoke_api_key(call: Call, key: Segment) -> None:
+async def revoke_api_key(call: Call, key: ApiKeyId) -> None:
     """End a key of one's own. 404 for one that has ended, and for another user's."""
     await own_keys_of(call).revoke(id_segment(key, "API key"), call.acting)
 

@@ -16,8 +16,8 @@ from domain.errors import Invalid
 from domain.executions import TaskSource
 from projections.outcomes.reads import DeadLetter, DeadLetterCount, DeadLetterQuery
 from runtime.admin.dead_letters import Refusal
+from runtime.admin.event_items import EventItem, event_item
 from web.admin.call import Call
-from web.admin.events import EventItem, event_item
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, flag, id_parameter
 from web.admin.services import dead_letters_of

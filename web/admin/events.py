@@ -5,7 +5,6 @@ The log of a deleted app stays readable, by the app's id, to the instance's owne
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -19,9 +18,9 @@ from domain import docs, files
 from domain.authz import Capability
 from domain.cursors import MAX_POSITION, decode, encode, parse_limit, parse_position, parse_time
 from domain.errors import NotFound
-from domain.events import Recorded
 from domain.ids import NIL_APP
 from domain.kv import check_collection, check_key, entry_stream
+from runtime.admin.event_items import EventItem, event_item
 from web.admin.call import AdminCall, Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
@@ -30,32 +29,6 @@ from web.pages import Page, cut_page
 from web.paths import id_segment, segment
 
 _MAX_POSITION_DIGITS: Final = 19
-
-
-class EventMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """Who and what caused an event. `causation` is the position of its cause in the same log."""
-
-    actor: str
-    correlation_id: UUID | None
-    causation: int | None
-    depth: int
-    request_id: str | None
-    unit_id: UUID
-    execution_id: UUID | None
-    script_id: UUID | None
-    script_version: int | None
-
-
-class EventItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An event with its place in the log. `data` is the event itself."""
-
-    position: int
-    stream: str
-    version: int
-    topic: str
-    data: msgspec.Raw
-    metadata: EventMetadata
-    recorded_at: datetime
 
 
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,20 +122,6 @@ async def list_instance_events(call: Call, wanted: EventQueryParameters) -> Page
 async def read_instance_event(call: Call, position: Segment) -> EventItem:
     """One of the instance's own events, for owners."""
     return event_item(await audit_of(call).get(NIL_APP, _position(position)))
-
-
-def event_item(recorded: Recorded) -> EventItem:
-    """An event as the API shows it."""
-    metadata = recorded.metadata
-    return EventItem(
-        position=recorded.position,
-        stream=recorded.stream,
-        version=recorded.version,
-        topic=recorded.event.TOPIC,
-        data=msgspec.Raw(msgspec.json.encode(recorded.event)),
-        metadata=EventMetadata(**msgspec.structs.asdict(metadata)),
-        recorded_at=recorded.recorded_at,
-    )
 
 
 async def _history(call: AdminCall, app_id: UUID, stream: str, limit: str | None, cursor: str | None) -> Page[EventItem]:

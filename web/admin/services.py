@@ -14,6 +14,7 @@ from runtime.admin.app_settings import SettingsOf
 from runtime.admin.apps import Apps
 from runtime.admin.audit import Audit
 from runtime.admin.ceilings import ceiling_of
+from runtime.admin.chain import Chains
 from runtime.admin.data_docs import DocsData
 from runtime.admin.data_files import FilesData
 from runtime.admin.data_kv import KvData
@@ -27,6 +28,7 @@ from runtime.admin.routes import Routes
 from runtime.admin.scripts import Scripts
 from runtime.admin.sessions import Sessions
 from runtime.admin.slugs import HostRules
+from runtime.admin.statistics import StatisticsOfApps
 from runtime.admin.topics import Topics
 from runtime.admin.triggers import Triggers
 from runtime.admin.users import Users
@@ -127,6 +129,16 @@ def audit_of(call: AdminCall) -> Audit:
 def executions_of(call: AdminCall) -> Executions:
     """Executions."""
     return Executions(call.core.reader, call.core.log)
+
+
+def chains_of(call: AdminCall) -> Chains:
+    """Chains of executions."""
+    return Chains(call.core.reader, call.core.log)
+
+
+def statistics_of(call: AdminCall) -> StatisticsOfApps:
+    """Statistics."""
+    return StatisticsOfApps(call.core.reader, call.core.clock)
 
 
 def one_off_of(call: AdminCall) -> OneOffRuns:

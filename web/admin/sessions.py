@@ -46,20 +46,20 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return "ChangePassword()"
 
 
-@get("/auth/sessions", opt=CREDENTIAL)
+@get("/auth/sessions", operation_id="list_own_sessions", opt=CREDENTIAL)
 async def list_own(call: Call, limit: Query = None, cursor: Query = None) -> Page[Session]:
     """One's own sessions, newest first."""
     call.session()
     return await session_page(call, call.identity.user.id, limit, cursor)
 
 
-@delete("/auth/sessions", opt=CREDENTIAL)
+@delete("/auth/sessions", operation_id="revoke_other_sessions", opt=CREDENTIAL)
 async def revoke_others(call: Call) -> None:
     """End all one's own sessions but this one."""
     await sessions_of(call).revoke_others(call.identity.user.id, call.session(), call.acting)
 
 
-@delete("/auth/sessions/{session_id:str}", opt=CREDENTIAL)
+@delete("/auth/sessions/{session_id:str}", operation_id="revoke_own_session", opt=CREDENTIAL)
 async def revoke_own(call: Call, session_id: Segment) -> None:
     """End one of one's own sessions. 404 for a missing one and for somebody else's."""
     call.session()

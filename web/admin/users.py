@@ -70,14 +70,14 @@ async def delete_user(call: Call, user_id: Segment) -> None:
     await users_of(call).delete(id_segment(user_id, "user"), _manager(call), call.acting)
 
 
-@get("/admins/{user_id:str}/sessions", opt=needs(Capability.USERS_MANAGE))
+@get("/admins/{user_id:str}/sessions", operation_id="list_user_sessions", opt=needs(Capability.USERS_MANAGE))
 async def list_sessions(call: Call, user_id: Segment, limit: Query = None, cursor: Query = None) -> Page[Session]:
     """A user's sessions, newest first. 403 `above_you`."""
     user = await users_of(call).reach(_manager(call), id_segment(user_id, "user"))
     return await session_page(call, user.id, limit, cursor)
 
 
-@delete("/admins/{user_id:str}/sessions", opt=needs(Capability.USERS_MANAGE))
+@delete("/admins/{user_id:str}/sessions", operation_id="revoke_user_sessions", opt=needs(Capability.USERS_MANAGE))
 async def revoke_sessions(call: Call, user_id: Segment) -> None:
     """End all sessions of a user. 403 `above_you`."""
     user = await users_of(call).reach(_manager(call), id_segment(user_id, "user"))

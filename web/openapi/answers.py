@@ -31,7 +31,7 @@ PROBLEM: Final[Schema] = {
     "properties": {
         "type": {"type": "string", "format": "uri", "description": "`urn:picloud:problem:` and the code."},
         "title": {"type": "string", "description": "The status in words."},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "status": {"type": "integer", "minimum": 300, "maximum": 599},
         "code": {"type": "string", "description": "What went wrong, for programs: it stays the same, whatever the detail says."},
         "detail": {"type": "string", "description": "What went wrong, for people."},
         "field": {
@@ -46,6 +46,7 @@ _EVERYWHERE: Final = frozenset({400, 500, 503})
 _UNDER_API: Final = frozenset({422, 429})
 _API: Final = "/api/"
 _OLD_SLUG: Final = 308
+_TELLING: Final = {401: ("www-authenticate", "`Bearer`."), _OLD_SLUG: ("location", "The same place under the app's slug of now.")}
 _APP: Final = "app"
 _ANY: Final = "*/*"
 _BYTES: Final = "application/octet-stream"
@@ -60,6 +61,8 @@ def problems_of(facts: Facts) -> set[int]:
         found.add(413)
     if facts.needs is not None:
         found |= {401, 403}
+    if _APP in facts.path_names:
+        found.add(_OLD_SLUG)
     if facts.path_names or _APP in facts.query or _names_app(facts.body):
         found.add(404)
     if facts.changes:
@@ -70,8 +73,6 @@ def problems_of(facts: Facts) -> set[int]:
 def responses(facts: Facts, schemas: Schemas) -> Schema:
     """The answers of an operation by status."""
     found: Schema = {str(status): _declared(facts, status, answer, schemas) for status, answer in facts.answers.items()}
-    if _APP in facts.path_names:
-        found[str(_OLD_SLUG)] = {"$ref": "#/components/responses/OldSlug"}
     for status in problems_of(facts):
         if str(status) in found:  # one status, two shapes
             found[str(status)]["content"] |= _problem_content()
@@ -82,10 +83,7 @@ def responses(facts: Facts, schemas: Schemas) -> Schema:
 
 def shared(statuses: Iterable[int]) -> Schema:
     """The answers that operations refer to."""
-    problems = {_name(status): _problem(status) for status in sorted(statuses)}
-    location = {"description": "The same under the app's slug of today.", "required": True, "schema": {"type": "string"}}
-    moved = {"description": "The app has another slug now.", "headers": _headers(()) | {"location": location}}
-    return {"OldSlug": moved, **problems}
+    return {_name(status): _problem(status) for status in sorted(statuses)}
 
 
 def _declared(facts: Facts, status: int, answer: Answer, schemas: Schemas) -> Schema:
@@ -113,8 +111,9 @@ def _name(status: int) -> str:
 def _problem(status: int) -> Schema:
     codes = "".join(f"\n\n`{code}`: {said}" for code, said in codes_of(status))
     response: Schema = {"description": f"{HTTPStatus(status).phrase}.{codes}", "headers": _headers((status,)), "content": _problem_content()}
-    if status == HTTPStatus.UNAUTHORIZED:
-        response["headers"]["www-authenticate"] = {"description": "`Bearer`.", "required": True, "schema": {"type": "string"}}
+    if status in _TELLING:
+        name, said = _TELLING[status]
+        response["headers"][name] = {"description": said, "required": True, "schema": {"type": "string"}}
     return response
 
 

@@ -15,9 +15,10 @@ _READS: Final = ".read"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation. `needs` as declared: None for anybody, empty for whoever is let in. `query` has for each parameter what its route says of it.
+    """One operation. `needs` as declared: None for anybody, empty for whoever is let in.
 
-    `answers` are those that succeed; `problems` are statuses beside those that follow from the rest.
+    `query` has for each parameter what its route says of it, `path_extra` for those in the path of which it says something. `answers` are those that
+    succeed; `problems` are statuses beside those that follow from the rest.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     needs: Sequence[Capability] | None
     path_names: Sequence[str] = ()
+    path_extra: Mapping[str, Mapping[str, Any]] = {}
     query: Mapping[str, Mapping[str, Any]] = {}
     required_query: frozenset[str] = frozenset()
     request_headers: Mapping[str, str] = {}

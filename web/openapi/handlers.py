@@ -60,6 +60,7 @@ def _of_handler(route: HTTPRoute, method: str, handler: HTTPRouteHandler) -> Ite
         description=description,
         needs=needs_of(handler),
         path_names=[each.name for each in route.path_components if not isinstance(each, str)],
+        path_extra={name: extra for name, field in handler.parsed_fn_signature.parameters.items() if (extra := _extra(field))},
         query={name: _extra(field) for name, field in query.items()},
         required_query=frozenset(name for name, field in query.items() if field.is_required),
         request_headers=own.request_headers,

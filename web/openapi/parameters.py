@@ -1,7 +1,7 @@
 """What parameters hold, by their names: a name means the same everywhere, so that handlers declare nothing but the name.
 
 They reach handlers as text and are read there (`domain.cursors`, `web.paths`); this is the same told in JSON Schema. A route whose parameter differs says how
-in `QueryParameter(schema_extra=...)`. Names that are not here are any text, but for names of ids.
+in `QueryParameter(schema_extra=...)` or `PathParameter(...)`. Names that are not here are any text, but for names of ids.
 """
 
 from __future__ import annotations
@@ -63,15 +63,19 @@ _IN_QUERY: Final[Mapping[str, tuple[Schema, str]]] = {
 def parameters(facts: Facts) -> Iterator[Schema]:
     """The parameters of an operation: path, query, headers."""
     for name in facts.path_names:
-        schema, said = _IN_PATH.get(name, (_guess(name), ""))
-        yield _parameter("path", name, schema, said, required=True)
+        yield _parameter("path", name, *_told(_IN_PATH, name, facts.path_extra.get(name, {})), required=True)
     for name, extra in facts.query.items():
-        schema, said = _IN_QUERY.get(name, (_guess(name), ""))
-        told = said or str(extra.get("description", ""))
-        own = {key: value for key, value in extra.items() if key != "description"}
-        yield _parameter("query", name, schema | own, told, required=name in facts.required_query)
+        yield _parameter("query", name, *_told(_IN_QUERY, name, extra), required=name in facts.required_query)
     for name, said in facts.request_headers.items():
         yield _parameter("header", name, _TEXT, said, required=False)
+
+
+def _told(known: Mapping[str, tuple[Schema, str]], name: str, extra: Mapping[str, Any]) -> tuple[Schema, str]:
+    """The schema and description of a name, those of its route before those of all."""
+    schema, said = known.get(name, (_guess(name), ""))
+    own = dict(extra)
+    said = str(own.pop("description", said))
+    return schema | own, said
 
 
 def _guess(name: str) -> Schema:

@@ -44,7 +44,7 @@ class Gatekeeper:
         """By what right it listens now. Raises NotFound for what is missing or internal, Unauthenticated for what takes a token."""
         if await self._is_admin():
             return Access(recheck=self._is_admin)
-        topic = await read_topic(self._platform.reader, self._app_id, self._key.kind, self._key.name)
+        topic = await read_topic(self._platform.reader, self._app_id, self._key.registered_as, self._key.name)
         if topic is None or not topic.external_subscribable:
             raise missing()
         return Access() if topic.auth_mode == "public" else await self._by_token()
@@ -53,12 +53,12 @@ class Gatekeeper:
         if not self._session:
             return False
         identity = await self._platform.authentication.authenticate(self._session)
-        return identity is not None and decide(identity.principal, _CAPABILITIES[self._key.kind], self._app_id).allowed
+        return identity is not None and decide(identity.principal, _CAPABILITIES[self._key.registered_as], self._app_id).allowed
 
     async def _by_token(self) -> Access:
         if not self._token:
             raise Unauthenticated("a subscriber's token is required")
         grant = await verify_token(self._platform.reader, self._app_id, self._token, self._platform.clock())
-        if not grant.covers(self._key.kind, self._key.name):
+        if not grant.covers(self._key.registered_as, self._key.name):
             raise Unauthenticated("the token is for other topics", code="bad_token")
         return Access(kid=grant.kid, expires_at=grant.expires_at)

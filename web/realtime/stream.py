@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from uuid import UUID
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from domain.errors import NotFound
+from runtime.live.channel import Key
 from runtime.live.frames import ending, opening
+from runtime.live.hub import Judge
 from runtime.live.kinds import KINDS
 from runtime.live.subscription import Subscription
 from runtime.platform import Platform
+from web.core import Core
 from web.cors import answer_cors
 from web.front import Receive, Scope, Send
 from web.hosts import app_of_request
@@ -23,7 +28,7 @@ from web.realtime.access import Gatekeeper
 from web.realtime.asked import key_of, position_of
 from web.requests import address_of
 
-_HEADERS: Final = [
+HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
@@ -41,13 +46,26 @@ async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, se
     await admit(platform, scope, view, runs=False)
     query = query_of(scope["query_string"])
     key, after = key_of(path, query), position_of(scope, query)
-    judge = Gatekeeper(platform, app_id, key, scope, query)
-    with platform.live.place(app_id, address_of(scope)):
-        subscription = await platform.live.subscribe(app_id, key, judge, after)
+    await stream(platform, scope, receive, send, Followed(app_id, key, Gatekeeper(platform, app_id, key, scope, query), after))
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """What somebody wants to follow, who says whether he may, and the position after which."""
+
+    app_id: UUID
+    key: Key
+    judge: Judge
+    after: int | None
+
+
+async def stream(core: Core, scope: Scope, receive: Receive, send: Send, wanted: Followed) -> None:
+    """Stream to one subscriber for as long as it stays. Raises PiCloudError before the answer has begun."""
+    with core.live.place(wanted.app_id, address_of(scope)):
+        subscription = await core.live.subscribe(wanted.app_id, wanted.key, wanted.judge, wanted.after)
         try:
-            await _Stream(platform, subscription, send).run(receive)
+            await _Stream(core, subscription, send).run(receive)
         finally:
-            platform.live.leave(subscription)
+            core.live.leave(subscription)
         if subscription.is_stalled:
             _break_off(scope)
 
@@ -55,10 +73,10 @@ async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, se
 class _Stream:
     """What is sent, and in which order."""
 
-    __slots__ = ("_answer", "_platform", "_subscription")
+    __slots__ = ("_answer", "_core", "_subscription")
 
-    def __init__(self, platform: Platform, subscription: Subscription, send: Send) -> None:
-        self._platform = platform
+    def __init__(self, core: Core, subscription: Subscription, send: Send) -> None:
+        self._core = core
         self._subscription = subscription
         self._answer = send
 
@@ -73,7 +91,7 @@ class _Stream:
     async def _deliver(self) -> None:
         subscription = self._subscription
         self._expire()
-        await self._answer({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await self._answer({"type": "http.response.start", "status": 200, "headers": HEADERS})
         if subscription.is_fresh and KINDS[subscription.channel.key.kind].has_snapshot:
             await self._show()
         elif subscription.is_fresh:
@@ -84,7 +102,7 @@ class _Stream:
     async def _show(self) -> None:
         """What is there; from that position on it goes on with what changes."""
         subscription = self._subscription
-        snapshot = await self._platform.snapshots.of(subscription.feed, subscription.channel)
+        snapshot = await self._core.snapshots.of(subscription.feed, subscription.channel)
         async for chunk in snapshot.chunks():
             if subscription.ended is not None:
                 return
@@ -99,7 +117,7 @@ class _Stream:
         subscription = self._subscription
         expires_at = subscription.access.expires_at
         if expires_at is not None:
-            left_s = (expires_at - self._platform.clock()).total_seconds()
+            left_s = (expires_at - self._core.clock()).total_seconds()
             subscription.after_s(max(left_s, 0), lambda: subscription.end("token_expired"))
 
 

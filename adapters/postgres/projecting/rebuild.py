@@ -20,7 +20,8 @@ is not, excludes rebuilds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
@@ -28,6 +29,8 @@ import asyncpg
 import structlog
 
 from adapters.postgres.faults import DatabaseUnusable
+from adapters.postgres.projecting.app_views import SCHEMA, hide_tables, show_tables, shown_tables
+from adapters.postgres.projecting.checkpoints import Empty, FollowedReplay
 from adapters.postgres.projecting.port import Decoder, Progress, Projection, Report, quiet
 from adapters.postgres.projecting.replay import SQL, Reading, Replay, catch_up, delete_closed
 from adapters.postgres.projecting.session import comment_of, live_schema, open_session
@@ -45,24 +48,40 @@ _CLEANUP_S: Final = 10.0
 log = structlog.get_logger(__name__)
 
 
-async def rebuild(dsn: str, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet) -> None:
+async def rebuild(dsn: str, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet, *, followed: Collection[str] = ()) -> None:
     """Fill these projections anew from the log and swap them in, one after another; each is complete at every instant.
+
+    Those named in `followed` have checkpoints, which then stand where the log did at that instant.
 
     Raises Unavailable when a table was in use for minutes on end, DatabaseUnusable when a table of a new projection's name is somebody else's or an event
     cannot be read; the live tables are then as they were.
     """
     async with open_session(dsn) as connection:
-        await rebuild_in(connection, projections, decoder, report)
+        await rebuild_in(connection, projections, decoder, report, followed=followed)
 
 
-async def rebuild_in(connection: asyncpg.Connection, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet) -> None:
+async def rebuild_in(
+    connection: asyncpg.Connection, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet, *, followed: Collection[str] = ()
+) -> None:
     """`rebuild` in a session that holds the lock."""
-    if not projections:
-        return
+    async with _shadowed(connection, projections) as live:
+        await _fill_and_swap(connection, live, projections, Reading(decoder), report, followed)
+
+
+async def empty_in(connection: asyncpg.Connection, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet) -> None:
+    """Swap in empty tables with checkpoints at the logs' beginnings, in a session that holds the lock: whoever follows fills them."""
+    async with _shadowed(connection, projections) as live:
+        for projection in projections:
+            await _swap_patiently(connection, live, projection, Empty(connection, projection, Reading(decoder)), report)
+
+
+@asynccontextmanager
+async def _shadowed(connection: asyncpg.Connection, projections: Sequence[Projection]) -> AsyncIterator[str]:
+    """New tables beside the live ones, whose schema is yielded; what is not swapped in goes."""
     live = await live_schema(connection)
     await _create(connection, live, projections)
     try:
-        await _fill_and_swap(connection, live, projections, Reading(decoder), report)
+        yield live
     finally:
         with anyio.move_on_after(_CLEANUP_S, shield=True):
             if not connection.is_closed():
@@ -79,7 +98,9 @@ async def _create(connection: asyncpg.Connection, live: str, projections: Iterab
                 await connection.execute(f"COMMENT ON TABLE {_SHADOW}.{table} IS '{comment_of(projection.name)}'")
 
 
-async def _fill_and_swap(connection: asyncpg.Connection, live: str, projections: Sequence[Projection], reading: Reading, report: Report) -> None:
+async def _fill_and_swap(  # what `rebuild_in` has
+    connection: asyncpg.Connection, live: str, projections: Sequence[Projection], reading: Reading, report: Report, followed: Collection[str]
+) -> None:
     filling = Replay(connection, projections, reading, topics=_topics(projections), done={})
     await catch_up(filling, report)
     for projection in projections:
@@ -87,7 +108,8 @@ async def _fill_and_swap(connection: asyncpg.Connection, live: str, projections:
         for table in projection.tables:
             await connection.execute(f"ANALYZE {_SHADOW}.{table}")
     for projection in projections:
-        own = Replay(connection, [projection], reading, topics=_topics([projection]), done=filling.done)
+        kind = FollowedReplay if projection.name in followed else Replay
+        own = kind(connection, [projection], reading, topics=_topics([projection]), done=filling.done)
         await catch_up(own, report)
         await _swap_patiently(connection, live, projection, own, report)
 
@@ -119,16 +141,21 @@ async def _swap(connection: asyncpg.Connection, live: str, projection: Projectio
     """Lock the live tables, replay what is left, exchange the tables: all of it or none."""
     async with connection.transaction():
         old = [row["relname"] for row in await connection.fetch(SQL["tables"], live, comment_of(projection.name))]
-        await _lock(connection, [f"{live}.{table}" for table in old], attempt)
+        shown = [table for table in await shown_tables(connection, live) if table in old]
+        # To lock a view locks it and then its table: in the order in which those lock them who read through it.
+        await _lock(connection, [f"{SCHEMA}.{table}" if table in shown else f"{live}.{table}" for table in old], attempt)
         await replay.finish(await replay.heads())
         await delete_closed(connection, _SHADOW, projection.tables)
+        await replay.settle()
         for table in projection.tables:
             if table in old:
                 await _carry_over(connection, live, table, projection.volatile_columns)
+        await hide_tables(connection, shown)
         for table in old:
             await connection.execute(f"DROP TABLE {live}.{table}")
         for table in projection.tables:
             await connection.execute(f"ALTER TABLE {_SHADOW}.{table} SET SCHEMA {live}")
+        await show_tables(connection, live)
         await connection.execute(SQL["save_version"], projection.name, projection.version)
 
 

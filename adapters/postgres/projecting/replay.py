@@ -84,6 +84,9 @@ class Replay:
         while self.lag(heads) > 0:
             await self.advance(heads)
 
+    async def settle(self) -> None:
+        """Note, in the transaction that puts the tables in place, how far they go. Those that appends write go as far as the log itself."""
+
     async def _replay(self, ranges: Sequence[Range]) -> Positions:
         """Apply the events of these ranges; returns how far each was replayed."""
         columns = [list(column) for column in zip(*ranges, strict=True)]

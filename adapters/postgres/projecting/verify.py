@@ -7,7 +7,7 @@ deletes them has said that it is done. Temporary tables are this connection's al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,16 +15,27 @@ import asyncpg
 
 from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.projecting.audit import Audit
+from adapters.postgres.projecting.checkpoints import ToCheckpoints
 from adapters.postgres.projecting.findings import SHOWN_CHARS, Difference, Findings
 from adapters.postgres.projecting.port import Decoder, Progress, Projection, Report, quiet
-from adapters.postgres.projecting.replay import SQL, Replay, catch_up, delete_closed
+from adapters.postgres.projecting.replay import SQL, Reading, Replay, catch_up, delete_closed
 from adapters.postgres.projecting.session import live_schema, open_session
 
 MAX_FINDINGS: Final = 1000
 
 
-async def verify(dsn: str, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet, *, limit: int = MAX_FINDINGS) -> Findings:
+async def verify(
+    dsn: str,
+    projections: Sequence[Projection],
+    decoder: Decoder,
+    report: Report = quiet,
+    *,
+    followed: Collection[str] = (),
+    limit: int = MAX_FINDINGS,
+) -> Findings:
     """Compare these projections with the log, and check the whole log. Lists at most `limit` differences of a table and `limit` faults. Changes nothing.
+
+    Those named in `followed` are compared with the log up to their checkpoints.
 
     Raises DatabaseUnusable when a projection is not at the code's version.
     """
@@ -33,11 +44,15 @@ async def verify(dsn: str, projections: Sequence[Projection], decoder: Decoder, 
         live = await live_schema(connection)
         await _create(connection, live, projections)
         audit = Audit(decoder, limit)
-        replay = Replay(connection, projections, audit, topics=None, done={})
-        await catch_up(replay, report)
+        replay = Replay(connection, [each for each in projections if each.name not in followed], audit, topics=None, done={})
+        behind = [ToCheckpoints(connection, each, Reading(decoder)) for each in projections if each.name in followed]
+        for each in (replay, *behind):
+            await catch_up(each, report)
         async with connection.transaction(isolation="repeatable_read"):
             heads = await replay.heads()
             await replay.finish(heads)
+            for each in behind:
+                await each.finish(await each.heads())
             await audit.check_heads(connection)
             await audit.check_streams(connection, heads)
             dropping = [row["app_id"] for row in await connection.fetch(SQL["dropping_logs"])]
@@ -94,7 +109,7 @@ class _Comparison:
         columns = [row["attname"] for row in await self._connection.fetch(SQL["columns"], replayed)]
         compared = [column for column in columns if column not in key and column not in projection.volatile_columns]
         # Names of our own code and catalogue, here and below.
-        kept = "app_id <> ALL ($1)" if "app_id" in columns else "$1::uuid[] IS NOT NULL"
+        kept = "(app_id <> ALL ($1)) IS NOT FALSE" if "app_id" in columns else "$1::uuid[] IS NOT NULL"
         self.rows += await self._connection.fetchval(f"SELECT count(*) FROM {self._live}.{table} WHERE {kept}", self._dropping)  # noqa: S608
         live = f"(SELECT * FROM {self._live}.{table} WHERE {kept})"  # noqa: S608
         rows = await self._connection.fetch(_comparison(live, replayed, key, compared), self._dropping, self._limit)

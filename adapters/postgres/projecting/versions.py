@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import asyncpg
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from adapters.postgres.connect import connect
 from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.projecting.port import Decoder, Projection, Report, quiet
-from adapters.postgres.projecting.rebuild import rebuild_in
+from adapters.postgres.projecting.rebuild import empty_in, rebuild_in
 from adapters.postgres.projecting.replay import SQL
 from adapters.postgres.projecting.session import open_session
 
@@ -22,12 +23,28 @@ async def ensure_projections(dsn: str, projections: Sequence[Projection], decode
 
     A missing or older one is filled from the log, in one reading for all. Raises DatabaseUnusable when the database has a newer one, and what `rebuild` raises.
     """
+    async with _session(dsn, projections) as (session, behind):
+        if session is not None:
+            await rebuild_in(session, behind, decoder, report)
+
+
+async def ensure_followed(dsn: str, projections: Sequence[Projection], decoder: Decoder, report: Report = quiet) -> None:
+    """As `ensure_projections`, but what is missing or older begins empty, and is filled by whoever follows: a start does not wait for a long log."""
+    async with _session(dsn, projections) as (session, behind):
+        if session is not None:
+            await empty_in(session, behind, decoder, report)
+
+
+@asynccontextmanager
+async def _session(dsn: str, projections: Sequence[Projection]) -> AsyncIterator[tuple[asyncpg.Connection | None, list[Projection]]]:
+    """A session that holds the lock, and the projections that are behind in it; None when there are none."""
     connection = await connect(dsn)
     try:
         behind = _behind(projections, await _versions(connection))
     finally:
         await connection.close()
     if not behind:
+        yield None, behind
         return
     async with open_session(dsn) as session:
         versions = await _versions(session)
@@ -37,7 +54,7 @@ async def ensure_projections(dsn: str, projections: Sequence[Projection], decode
             # Nothing was there before: that is a first start, nothing to tell.
             tell = log.debug if found is None else log.info
             tell("projection_behind", projection=projection.name, version=found, wanted=projection.version)
-        await rebuild_in(session, behind, decoder, report)
+        yield session if behind else None, behind
 
 
 async def _versions(connection: asyncpg.Connection) -> dict[str, int]:
