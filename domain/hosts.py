@@ -19,6 +19,8 @@ from domain.errors import Invalid
 
 MAX_HOST_CHARS: Final = 253
 LOCALHOST: Final = "localhost"
+ADMIN_HOST: Final = "admin.localhost"
+"""Where people administer an instance on their own machine: apps answer for `localhost`, and cookies do not count on hosts of apps."""
 
 _WILDCARD: Final = "*."
 _MAX_PORT: Final = 65535

@@ -18,7 +18,7 @@ API: Final[Headers] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-"""Of the control plane: JSON for programs, about whoever asks."""
+"""Of the API: JSON for programs, about whoever asks. What a direct run answers is a script's, but on the instance's own host."""
 DASHBOARD: Final[Headers] = (
     _NOSNIFF,
     (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; object-src 'none'"),
@@ -39,7 +39,7 @@ def protecting(path: str, *, controls: bool) -> Headers:
     """The headers for a path; what an answer says itself goes before them."""
     if path.startswith("/admin") and path[6:7] in {"", "/"}:
         return DASHBOARD
-    return API if controls else APPS
+    return API if controls or path.startswith("/api/") else APPS
 
 
 def also(scope: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> None:

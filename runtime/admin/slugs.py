@@ -10,7 +10,7 @@ import msgspec
 
 from domain.apps import LoseSlug, check_slug
 from domain.errors import Conflict, Forbidden, Invalid
-from domain.hosts import covers, slug_host
+from domain.hosts import ADMIN_HOST, covers, slug_host
 from domain.ids import NIL_APP
 from domain.names import NameClaimed, NameRetired, claim_name, name_stream, retire_name
 from domain.ports import Reader
@@ -31,9 +31,9 @@ Sees = Callable[[UUID], bool]
 class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     """What depends on who asks.
 
-    `own_host` is where the instance itself is reached, None when that is not known. An app that had it would answer on the origin of the instance's own
-    cookie, and so only the instance's admins may give it away (`may_take_own`); the same goes for addresses and names without a dot, by which machines reach
-    each other on their own network.
+    `own_host` is where the instance itself is reached, None when that is not known; `admin.localhost` is another. An app that had it would answer on the origin
+    of the instance's own cookie, and so only the instance's admins may give it away (`may_take_own`); the same goes for addresses and names without a dot, by
+    which machines reach each other on their own network.
     """
 
     own_host: str | None
@@ -94,7 +94,7 @@ def check_not_ours(slug: str, rules: HostRules) -> str:
 
 def is_ours(pattern: str, rules: HostRules) -> bool:
     """Whether a pattern would take the instance's own host, and the caller may not give that away."""
-    return not rules.may_take_own and rules.own_host is not None and covers(pattern, rules.own_host)
+    return not rules.may_take_own and any(covers(pattern, host) for host in (ADMIN_HOST, rules.own_host) if host is not None)
 
 
 def is_slug(slug: str) -> bool:

@@ -127,9 +127,10 @@ async def test_the_slug_of_the_instances_own_host_is_not_either(platform: Platfo
     app = await make_app(platform)
     rules = HostRules(own_host="console.localhost", may_take_own=False, sees=lambda _: True)
     apps = Apps(platform.reader, writer(platform), rules)
-    with pytest.raises(Forbidden):
-        await apps.change(app, None, "console", ACTING)
-    assert (await apps.check_slug(app, "console")).reason == "host_reserved"
+    for slug in ("console", "admin"):
+        with pytest.raises(Forbidden):
+            await apps.change(app, None, slug, ACTING)
+        assert (await apps.check_slug(app, slug)).reason == "host_reserved"
     assert (await Apps(platform.reader, writer(platform)).change(app, None, "console", ACTING)).slug == "console"
 
 
