@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Request, Router, get
+from litestar.params import QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from domain.authz import Capability, decide
@@ -20,11 +21,18 @@ from web.admin.call import Call
 from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.core import Core
+from web.documented import Answer, documented
 from web.realtime.stream import HEADERS, Followed, stream
 from web.requests import is_head
 from web.security import header, identity_of
 
 _EVENT_STREAM: Final = "text/event-stream"
+_DOCUMENTED: Final = documented(
+    answers={200: Answer(description="A stream that ends when its reader goes, or with `event: end` and a reason.", media_type=_EVENT_STREAM)},
+    request_headers={"last-event-id": "The position up to which the reader has everything; before `after`."},
+)
+
+Status = Annotated[str | None, QueryParameter(schema_extra={"enum": list(STATUSES), "description": "Only those that have ended like this."})]
 
 
 class LiveStream:
@@ -56,7 +64,7 @@ class LiveStream:
         await stream(self._core, scope, receive, send, Followed(self._app_id, self._key, judge, self._after))  # type: ignore[arg-type]  # Litestar's own ASGI types are narrower TypedDicts
 
 
-@get("/apps/{app:str}/events/live", media_type=_EVENT_STREAM, opt=needs(Capability.EVENTS_READ))
+@get("/apps/{app:str}/events/live", media_type=_EVENT_STREAM, opt=needs(Capability.EVENTS_READ) | _DOCUMENTED)
 async def follow_events(
     call: Call,
     request: Request[Any, Any, Any],
@@ -78,9 +86,9 @@ async def follow_events(
     return LiveStream(call.core, found.app_id, Key("events", "", text_of(tail)), _after(request, after), call.needs)
 
 
-@get("/apps/{app:str}/executions/live", media_type=_EVENT_STREAM, opt=needs(Capability.EXECUTIONS_READ))
+@get("/apps/{app:str}/executions/live", media_type=_EVENT_STREAM, opt=needs(Capability.EXECUTIONS_READ) | _DOCUMENTED)
 async def follow_executions(
-    call: Call, request: Request[Any, Any, Any], app: Segment, status: Query = None, script: Query = None, trigger: Query = None, after: Query = None
+    call: Call, request: Request[Any, Any, Any], app: Segment, status: Status = None, script: Query = None, trigger: Query = None, after: Query = None
 ) -> ASGIApp:
     """Executions of an app as they end.
 
