@@ -18,9 +18,9 @@ import anyio
 from adapters.postgres.embedded import open_embedded
 from domain.errors import Invalid, PiCloudError
 from domain.users import check_password
+from runtime.access.owners import create_owner, reset_password
 from runtime.database import prepare_database
 from runtime.logging import configure_logging
-from runtime.owners import create_owner, reset_password
 from runtime.server import Web, serve
 from runtime.settings import Settings, load_settings, settings_help
 from runtime.supervisor import supervise

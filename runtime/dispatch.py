@@ -25,9 +25,9 @@ from projections.control.views import AppView, ScriptView
 from projections.outbox.claims import Claim
 from runtime.directory import Directory
 from runtime.executor import Executor, Invocation, Outcome
+from runtime.limits.quotas import Quotas
 from runtime.offloop import off_loop
 from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_scheduled, terms_of_trigger
-from runtime.quotas import Quotas
 from runtime.sdk import EVENTS
 from runtime.services import rfc3339
 

@@ -38,40 +38,40 @@ from projections.control.principals import principal_of_actor
 from projections.outbox.claims import Claim
 from projections.project import projector
 from projections.registry import FOLLOWED, PROJECTIONS
-from runtime.access_log import AccessLog
-from runtime.accounts import Accounts
+from runtime.access.accounts import Accounts
+from runtime.access.api_keys import ApiKeys
+from runtime.access.authentication import Authentication
+from runtime.access.credentials import Credentials
+from runtime.access.log import AccessLog
+from runtime.access.passwords import Passwords
 from runtime.admin.ceilings import ceiling_of
-from runtime.api_keys import ApiKeys
-from runtime.authentication import Authentication
 from runtime.blob_sweep import EVERY_S as BLOB_SWEEP_EVERY_S
 from runtime.blob_sweep import BlobSweep
 from runtime.blobs import Blobs
 from runtime.blobstore import open_blobs
-from runtime.credentials import Credentials
 from runtime.cron.scheduler import CronScheduler
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
 from runtime.executor import Executor, Invocation, Outcome
 from runtime.gate import Gate
+from runtime.limits.quotas import Quotas
+from runtime.limits.rates import Rates, follow_processes
+from runtime.limits.storage import Storage
+from runtime.limits.usage import Usage
 from runtime.live.hub import Live
 from runtime.live.metrics import LiveMetrics
 from runtime.live.snapshots import Snapshots
 from runtime.maintenance import Job, Maintenance, alone, retention_job, scheduled
 from runtime.metrics import MeteredAppender, Metrics
-from runtime.passwords import Passwords
 from runtime.presence import bury, present
 from runtime.purge import Purge
-from runtime.quotas import Quotas
-from runtime.rates import Rates, follow_processes
 from runtime.reactor import Reactor
 from runtime.records import Records, record_of
 from runtime.requests import Requests
 from runtime.secrets import Secrets, keyring_of
 from runtime.services import Resources
 from runtime.settings import Settings
-from runtime.storage import Storage
 from runtime.subscribers import subscriber_keys
-from runtime.usage import Usage
 
 REACTOR_SLOTS_PER_SANDBOX_SLOT: Final = 8
 """Two rows for each of a slot's seats, one that runs and one that is next; all others wait in the outbox."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.accounts import FirstOwner
+from runtime.access.accounts import FirstOwner
 from runtime.admin.seeding import seed
 from runtime.platform import Platform
 from runtime.settings import Settings

@@ -9,18 +9,18 @@ from adapters.postgres.log import PgLog
 from domain.clock import Clock
 from domain.ports import Appender, Reader
 from domain.sandbox import Sandbox
-from runtime.access_log import AccessLog
-from runtime.accounts import Accounts
-from runtime.api_keys import ApiKeys
-from runtime.authentication import Authentication
+from runtime.access.accounts import Accounts
+from runtime.access.api_keys import ApiKeys
+from runtime.access.authentication import Authentication
+from runtime.access.credentials import Credentials
+from runtime.access.log import AccessLog
 from runtime.blobs import Blobs
-from runtime.credentials import Credentials
 from runtime.directory import Directory
+from runtime.limits.quotas import Quotas
+from runtime.limits.rates import Rates
 from runtime.live.hub import Live
 from runtime.live.snapshots import Snapshots
 from runtime.metrics import Metrics
-from runtime.quotas import Quotas
-from runtime.rates import Rates
 from runtime.secrets import Secrets
 from runtime.settings import Settings
 

@@ -16,8 +16,8 @@ from domain.bounds import UNBOUNDED
 from domain.errors import RateLimited
 from domain.rates import Rate
 from projections.control.views import AppView
+from runtime.limits.rates import Rates
 from runtime.platform import Platform
-from runtime.rates import Rates
 from web.headers import also
 
 _MINUTE_S: Final = 60.0

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.authz import Capability, Principal
 from domain.errors import NotFound, PiCloudError, Unauthenticated
-from runtime.access_log import AccessLog, Refusal
+from runtime.access.log import AccessLog, Refusal
 from web.requests import address_of, request_id_of
 from web.security import credential_of
 

@@ -22,9 +22,9 @@ import msgspec
 from domain.authz import Principal
 from domain.errors import Forbidden, Invalid
 from domain.hosts import normalise_host
-from runtime.authentication import Authentication
+from runtime.access.authentication import Authentication
+from runtime.access.identity import Identity
 from runtime.directory import Directory
-from runtime.identity import Identity
 from runtime.settings import Settings
 
 SESSION_COOKIE: Final = "picloud_session"

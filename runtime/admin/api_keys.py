@@ -30,10 +30,10 @@ from domain.ports import Reader
 from domain.principals import authority
 from domain.units import ABSENT, Change, Read, Record
 from projections.control.app_reads import read_app
+from runtime.access.api_keys import ApiKeys
+from runtime.access.identity import Identity
 from runtime.admin.streams import read_guards, read_heads
 from runtime.admin.writing import Acting, AdminWriter, retried
-from runtime.api_keys import ApiKeys
-from runtime.identity import Identity
 
 FIRST_VERSION: Final = 1
 """Of a key's stream, while the key is good."""

@@ -13,12 +13,12 @@ from domain.ports import Reader
 from domain.user_decisions import Held, decide_own_password
 from domain.users import check_password, user_stream
 from projections.control.user_reads import read_user
-from runtime.access_log import AccessLog, told
+from runtime.access.credentials import Credentials
+from runtime.access.log import AccessLog, told
 from runtime.admin.writing import Acting, AdminWriter, retried
-from runtime.credentials import Credentials
 
 if TYPE_CHECKING:
-    from runtime.identity import Identity
+    from runtime.access.identity import Identity
 
 
 class Sessions:

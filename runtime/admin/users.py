@@ -29,11 +29,11 @@ from domain.user_decisions import (
 )
 from domain.users import USER_NAME, InstanceRole, UserState, check_email, check_password, check_username, user_stream
 from projections.control.user_reads import StoredUser, page_users, read_user
-from runtime.access_log import told
+from runtime.access.credentials import Credentials
+from runtime.access.log import told
 from runtime.admin.standing import read_standing
 from runtime.admin.streams import is_name_taken
 from runtime.admin.writing import Acting, AdminWriter, retried
-from runtime.credentials import Credentials
 
 
 class Manager(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,13 +26,13 @@ from domain.units import Change, Read, Record, Unit
 from projections.control.app_reads import page_apps
 from projections.control.reads import page_scripts
 from projections.control.route_reads import read_routes
+from runtime.access.identity import Identity
 from runtime.admin.apps import Apps
 from runtime.admin.ceilings import ceiling_of
 from runtime.admin.script_drafts import ScriptChange
 from runtime.admin.scripts import Scripts
 from runtime.admin.seeding import seed
 from runtime.admin.writing import ATTEMPTS, Acting, AdminWriter, retried
-from runtime.identity import Identity
 from runtime.platform import Platform, open_platform
 from runtime.settings import Settings
 from tests.adapters.log_support import check_logs

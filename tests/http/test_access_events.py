@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from domain.ids import NIL_APP
-from runtime.key_uses import KeyUses
+from runtime.access.key_uses import KeyUses
 from runtime.platform import Platform
 from tests.http.admin_support import API, UNKNOWN_ID, make_app, make_script, refused
 from tests.http.conftest import OWNER, Owned, client_of

@@ -16,9 +16,9 @@ from uuid_utils.compat import uuid7
 from adapters.postgres.migrate import migrate
 from domain.errors import Invalid, Unauthenticated
 from domain.ids import NIL_APP
-from runtime.accounts import FirstOwner
+from runtime.access.accounts import FirstOwner
+from runtime.access.passwords import Passwords
 from runtime.database import prepare_database
-from runtime.passwords import Passwords
 from runtime.platform import open_platform
 from runtime.settings import Admin, Settings
 from tests.postgres import cloned

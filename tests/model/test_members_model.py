@@ -30,9 +30,9 @@ from domain.ids import NIL_APP
 from domain.units import ANY, Change, Record
 from domain.users import InstanceRole, UserChanged, UserCreated, UserDeleted, user_stream
 from projections.control.principals import principal_of_actor
+from runtime.access.identity import Identity
 from runtime.admin.streams import read_states
 from runtime.admin.writing import Acting, AdminWriter, retried
-from runtime.identity import Identity
 from runtime.platform import Platform, open_platform
 from runtime.settings import Process, Settings
 from web.admin import members as handlers

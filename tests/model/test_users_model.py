@@ -32,13 +32,13 @@ from domain.events import Recorded
 from domain.ids import NIL_APP
 from domain.users import UserDeleted, UserSaved, state_of
 from projections.control.user_reads import page_users
-from runtime.access_log import AccessLog
-from runtime.accounts import Accounts
+from runtime.access.accounts import Accounts
+from runtime.access.credentials import Credentials
+from runtime.access.log import AccessLog
+from runtime.access.passwords import Passwords
 from runtime.admin.sessions import Sessions
 from runtime.admin.users import Manager, NewUser, UserChange, Users
 from runtime.admin.writing import Acting, AdminWriter
-from runtime.credentials import Credentials
-from runtime.passwords import Passwords
 from runtime.settings import Session as SessionSettings
 from tests.adapters.log_support import check_logs, open_test_log
 from tests.model.users_model import Op, Table, after, causes, owners

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.access import LoginFailed, Suppressed
-from runtime.coalescing import MAX_KINDS, MAX_KINDS_PER_ORIGIN, WINDOW_S, Coalescer, Origin, Told
-from runtime.key_uses import MAX_ADDRESSES, KeyUses
-from runtime.networks import network_of
+from runtime.access.coalescing import MAX_KINDS, MAX_KINDS_PER_ORIGIN, WINDOW_S, Coalescer, Origin, Told
+from runtime.access.key_uses import MAX_ADDRESSES, KeyUses
+from runtime.access.networks import network_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PUBLIC = Origin("public", "access:unknown", "logins")

@@ -14,9 +14,9 @@ from uuid_utils.compat import uuid7
 
 from adapters.postgres.reader import PgReader
 from domain.rates import Rate
-from runtime.rates import MAX_STREAMS, Rates
-from runtime.storage import Storage
-from runtime.usage import Usage, Used
+from runtime.limits.rates import MAX_STREAMS, Rates
+from runtime.limits.storage import Storage
+from runtime.limits.usage import Usage, Used
 from tests.runtime.world import QUICK, eventually, running
 
 pytestmark = pytest.mark.anyio

@@ -19,8 +19,8 @@ from domain.ids import NIL_APP, parse_uuid
 from domain.principals import authority
 from domain.statements import load_sql
 from projections.control.app_reads import read_deleted_app
+from runtime.access.identity import Identity
 from runtime.admin.writing import Acting
-from runtime.identity import Identity
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
 from web.limits import limit_rate

@@ -9,8 +9,8 @@ from litestar import Request
 
 from domain.access import Reason
 from domain.errors import Forbidden, NotFound, PiCloudError, Unauthenticated
-from runtime.access_log import Refusal
-from runtime.identity import Identity
+from runtime.access.identity import Identity
+from runtime.access.log import Refusal
 from web.admin.call import AdminCall
 from web.admin.needs import declares
 from web.core import Core

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Router, get
 
 from domain.authz import Capability
-from runtime.quotas import Today
+from runtime.limits.quotas import Today
 from web.admin.call import Call
 from web.admin.needs import needs
 from web.admin.parameters import Segment

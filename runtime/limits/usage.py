@@ -19,7 +19,7 @@ from domain.clock import Clock
 from domain.ports import Reader
 from domain.statements import load_sql
 
-_SQL: Final = load_sql("runtime", "usage.sql")
+_SQL: Final = load_sql("runtime.limits", "usage.sql")
 _FLUSH_EVERY_S: Final = 1.0
 _FRESH_FOR: Final = timedelta(seconds=5)
 _APPS_KEPT: Final = 4096

@@ -22,7 +22,7 @@ from adapters.postgres.vault import User
 from domain.api_keys import SECRET_BYTES, TOKEN_PREFIX, prefix_of
 from domain.errors import Unavailable
 from domain.principals import key_principal
-from runtime.identity import Identity
+from runtime.access.identity import Identity
 
 _HASH_KEY: Final = "api_keys"
 _NOTE_USE_AFTER_S: Final = 60.0

@@ -16,9 +16,9 @@ from domain.bounds import UNBOUNDED, Bounds
 from domain.clock import Clock
 from domain.errors import QuotaExceeded, StorageFull
 from runtime.directory import Directory
+from runtime.limits.storage import Storage
+from runtime.limits.usage import Usage
 from runtime.services import rfc3339
-from runtime.storage import Storage
-from runtime.usage import Usage
 
 _DAYS_KEPT: Final = 4096
 

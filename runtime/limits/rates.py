@@ -22,7 +22,7 @@ from domain.statements import load_sql
 MAX_STREAMS: Final = 20_000
 _KEPT: Final = MAX_STREAMS // 2
 _COUNT_EVERY_S: Final = 5.0
-_SQL: Final = load_sql("runtime", "rates.sql")
+_SQL: Final = load_sql("runtime.limits", "rates.sql")
 
 log = structlog.get_logger(__name__)
 

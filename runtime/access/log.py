@@ -25,9 +25,9 @@ from domain.ids import NIL_APP
 from domain.ports import Appender
 from domain.units import Change, Read, Record, Unit
 from domain.users import user_stream
-from runtime.coalescing import Coalescer, Origin
-from runtime.key_uses import KeyUses
-from runtime.networks import network_of
+from runtime.access.coalescing import Coalescer, Origin
+from runtime.access.key_uses import KeyUses
+from runtime.access.networks import network_of
 
 FLUSH_EVERY_S: Final = 1.0
 MAX_USER_AGENT_CHARS: Final = 256

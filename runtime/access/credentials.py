@@ -13,9 +13,9 @@ from uuid_utils.compat import uuid7
 
 from adapters.postgres.vault import Attempt, Login, PgVault
 from domain.errors import Throttled, Unauthenticated
-from runtime.access_log import AccessLog
-from runtime.networks import network_of
-from runtime.passwords import Passwords
+from runtime.access.log import AccessLog
+from runtime.access.networks import network_of
+from runtime.access.passwords import Passwords
 
 MAX_FAILURES: Final = 5
 FAILURE_WINDOW_S: Final = 60.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from domain.api_keys import is_token
-from runtime.accounts import Accounts
-from runtime.api_keys import ApiKeys
-from runtime.identity import Identity
+from runtime.access.accounts import Accounts
+from runtime.access.api_keys import ApiKeys
+from runtime.access.identity import Identity
 
 
 class Authentication:

@@ -20,12 +20,12 @@ from domain.registry import EVENTS, RULES
 from projections.control.user_reads import read_user_of_name
 from projections.project import projector
 from projections.registry import PROJECTIONS
-from runtime.access_log import AccessLog
+from runtime.access.credentials import Credentials
+from runtime.access.log import AccessLog
+from runtime.access.passwords import Passwords
 from runtime.admin.users import NewUser, UserChange, Users
 from runtime.admin.writing import Acting, AdminWriter
-from runtime.credentials import Credentials
 from runtime.database import prepare_database, require_prepared
-from runtime.passwords import Passwords
 
 _SYSTEM: Final = Acting("system")
 _GENERATED_BYTES: Final = 18

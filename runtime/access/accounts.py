@@ -28,10 +28,10 @@ from domain.units import Unit
 from domain.user_decisions import Standing, decide_creation
 from domain.users import UserState, check_password, check_username
 from projections.control.user_reads import read_user
-from runtime.access_log import MAX_USER_AGENT_CHARS, AccessLog
+from runtime.access.credentials import FAILURE_WINDOW_S, Credentials
+from runtime.access.identity import Identity
+from runtime.access.log import MAX_USER_AGENT_CHARS, AccessLog
 from runtime.admin.writing import retried
-from runtime.credentials import FAILURE_WINDOW_S, Credentials
-from runtime.identity import Identity
 from runtime.settings import Admin
 from runtime.settings import Session as SessionSettings
 

@@ -19,7 +19,7 @@ from domain.clock import Clock
 from domain.ports import Reader
 from domain.statements import load_sql
 
-_SQL: Final = load_sql("runtime", "storage.sql")
+_SQL: Final = load_sql("runtime.limits", "storage.sql")
 _GOOD_FOR_S: Final = 10.0
 _AT_MOST_OF_TIME: Final = 0.01
 _APPS_KEPT: Final = 1024

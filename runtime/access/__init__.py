@@ -1,0 +1,1 @@
+"""Who comes in and who that is: logins, sessions, API keys, passwords, and the log of access."""
