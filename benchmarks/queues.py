@@ -26,7 +26,8 @@ from domain.registry import EVENTS, RULES
 from domain.sandbox import Diagnostic, Host, Job, Reply, RunResult, Sandbox, SandboxStatus, ScriptKind, Source
 from projections.outbox.claims import Claim
 from runtime.dispatch import Dispatcher
-from runtime.executor import Executor, Invocation, Outcome
+from runtime.executor import Executor
+from runtime.invocation import Invocation, Outcome
 from runtime.platform import REACTOR_SLOTS_PER_SANDBOX_SLOT, Platform, open_platform
 from runtime.reactor import Reactor
 from runtime.records import record_of

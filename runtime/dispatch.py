@@ -24,7 +24,8 @@ from domain.units import Change, Unit
 from projections.control.views import AppView, ScriptView
 from projections.outbox.claims import Claim
 from runtime.directory import Directory
-from runtime.executor import Executor, Invocation, Outcome
+from runtime.executor import Executor
+from runtime.invocation import Invocation, Outcome
 from runtime.limits.quotas import Quotas
 from runtime.offloop import off_loop
 from runtime.outcomes import WORKER_LOST, Attempt, Terms, settle, settle_failure, skip, terms_of_request, terms_of_scheduled, terms_of_trigger

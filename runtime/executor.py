@@ -11,27 +11,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import anyio
 import anyio.to_thread
 import msgspec
-from uuid_utils.compat import uuid7
 
-from domain.authz import Principal
 from domain.bounds import UNBOUNDED
 from domain.clock import Clock
 from domain.errors import Invalid, StorageFull, VersionConflict
-from domain.events import Metadata, Recorded
+from domain.events import Recorded
 from domain.modules import resolve
 from domain.ports import Appender, CheckReads, Readers, Recall
-from domain.sandbox import Ending, Job, RunResult, Sandbox, ScriptError, Source
+from domain.sandbox import Job, RunResult, Sandbox, ScriptError, Source
 from domain.storage import stored_bytes
 from domain.units import Change, Fence, Read, Unit
 from projections.control.views import AppView, ScriptView
 from runtime.contention import HotStreams, StreamHot
-from runtime.host import Answer, EffectRefused, RunHost
+from runtime.host import EffectRefused, RunHost
+from runtime.invocation import Invocation, Outcome, context_of, metadata_of
 from runtime.offloop import MAX_ON_LOOP_BYTES, off_loop, weigh
 from runtime.outside import Outside
 from runtime.redaction import Revealed
@@ -42,54 +41,10 @@ from runtime.services import OVERREAD, Access, Resources
 from runtime.shares import Shares
 from runtime.staging import Staging
 
-SDK_VERSION: Final = "1"
 _MIN_RERUN_S: Final = 0.01
 _MODULE_SETS_KEPT: Final = 512
 _BY_ITS_READS: Final = frozenset({"returned", "aborted", "raised"})
 """Endings that what was read may have decided; the others (time, memory, a crash) stand whatever was read."""
-
-
-class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be run, for whom and why. `ctx` is the part of the handler's argument that depends on the kind of invocation (`request` or `event`).
-
-    `principal` is whose capabilities are checked (None: anonymous, the script is the gate); `actor` is how the events name the caller.
-    """
-
-    view: AppView
-    script: ScriptView
-    execution_id: UUID
-    kind: str
-    ctx: dict[str, Any]
-    timeout_s: float
-    actor: str
-    principal: Principal | None = None
-    request_id: str | None = None
-    correlation_id: UUID | None = None
-    causation: int | None = None
-    depth: int = 0
-    attempt: int = 1
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How an execution ended.
-
-    As its last run did, or in `contention`. `duration_s` goes until the last run had ended; `queue_s` of it were spent waiting for a seat, and then `commit_s`
-    passed until its changes were durable. `events` are what was committed, `journal` what an exact replay of the last run needs, with
-    the secrets in it that `revealed` knows.
-    """
-
-    ending: Ending
-    result: RunResult
-    events: tuple[Recorded, ...]
-    started_at: datetime
-    duration_s: float
-    reruns: int
-    queue_s: float = 0.0
-    commit_s: float = 0.0
-    seed: str
-    clock: datetime
-    journal: tuple[Answer, ...]
-    revealed: Revealed
 
 
 OutcomeChanges = Callable[[RunResult, datetime, float], Sequence[Change]]
@@ -285,7 +240,7 @@ class _Execution:
                 app_id=call.view.app_id,
                 script=Source(call.script.name, call.script.source),
                 modules=modules,
-                ctx=_ctx(call),
+                ctx=context_of(call),
                 clock=now,
                 seed=self._seed,
                 timeout_s=max(self._left_s(), _MIN_RERUN_S),
@@ -331,7 +286,7 @@ class _Execution:
         else:
             if run.result.ending not in _BY_ITS_READS:
                 reads = ()
-            unit = Unit(app_id=call.view.app_id, metadata=_metadata(call), now=run.access.now, changes=changes, reads=reads, fence=self._fence)
+            unit = Unit(app_id=call.view.app_id, metadata=metadata_of(call), now=run.access.now, changes=changes, reads=reads, fence=self._fence)
             events = await executor.log.append(unit)
         executor.hot.ran(call.view.app_id, call.script.id, _touched(reads, run.changes))
         return self._ended(run, events, duration_s, time.perf_counter() - ended)
@@ -378,32 +333,3 @@ class _Execution:
 
 def _touched(reads: Iterable[Read], changes: Iterable[Change]) -> list[str]:
     return [*(read.stream for read in reads), *(change.effect.stream for change in changes)]
-
-
-def _ctx(call: Invocation) -> dict[str, Any]:
-    return {
-        "execution_id": str(call.execution_id),
-        "script_id": str(call.script.id),
-        "script_name": call.script.name,
-        "app_id": str(call.view.app_id),
-        "request_id": call.request_id,
-        "invocation_type": call.kind,
-        "sdk_version": SDK_VERSION,
-        "depth": call.depth,
-        "attempt": call.attempt,
-        **call.ctx,
-    }
-
-
-def _metadata(call: Invocation) -> Metadata:
-    return Metadata(
-        unit_id=uuid7(),
-        actor=call.actor,
-        correlation_id=call.correlation_id or call.execution_id,
-        causation=call.causation,
-        depth=call.depth,
-        request_id=call.request_id,
-        execution_id=call.execution_id,
-        script_id=call.script.id,
-        script_version=call.script.version,
-    )

@@ -52,8 +52,9 @@ from runtime.blobstore import open_blobs
 from runtime.cron.scheduler import CronScheduler
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher
-from runtime.executor import Executor, Invocation, Outcome
+from runtime.executor import Executor
 from runtime.gate import Gate
+from runtime.invocation import Invocation, Outcome
 from runtime.limits.quotas import Quotas
 from runtime.limits.rates import Rates, follow_processes
 from runtime.limits.storage import Storage

@@ -27,7 +27,7 @@ from projections.outbox.outbox import OUTBOX_GREW
 from runtime.backlog import GIVE_BACK_AFTER_S, Backlog
 from runtime.directory import Directory
 from runtime.dispatch import Dispatcher, Work
-from runtime.executor import Invocation, Outcome
+from runtime.invocation import Invocation, Outcome
 
 _LOOK_AGAIN_S: Final = 1.0
 _PAUSE_S: Final = 0.2

@@ -21,7 +21,7 @@ from domain.executions import TaskSource, without_credentials
 from domain.ports import Reader
 from domain.sandbox import LogLine, RunResult, ScriptError
 from domain.statements import load_sql
-from runtime.executor import Invocation, Outcome
+from runtime.invocation import Invocation, Outcome
 from runtime.offloop import off_loop, weigh
 
 _SQL: Final = load_sql("runtime", "records.sql")

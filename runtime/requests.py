@@ -35,7 +35,7 @@ from domain.ports import Appender
 from domain.retry import RetryPolicy
 from domain.routing import Route
 from domain.units import ABSENT, Change, Record, Unit
-from runtime.executor import Invocation
+from runtime.invocation import Invocation
 
 KEY_LIVES_FOR: Final = timedelta(hours=24)
 MAX_KEY_CHARS: Final = 256

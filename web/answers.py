@@ -9,7 +9,7 @@ import msgspec
 
 from domain.errors import BudgetExceeded, Contention, PiCloudError, ScriptInvalid, ScriptRaised, ScriptTimedOut
 from domain.sandbox import Reply, RunResult, ScriptError
-from runtime.executor import Outcome
+from runtime.invocation import Outcome
 from web.front import Send
 from web.problems import problem
 from web.security import SESSION_COOKIE

@@ -18,7 +18,7 @@ from domain.ids import parse_uuid
 from domain.routing import Match
 from projections.control.views import AppView, ScriptView, app_of_script
 from runtime.dispatch import request_ctx
-from runtime.executor import Invocation
+from runtime.invocation import Invocation
 from runtime.platform import Platform
 from runtime.records import record_of
 from web.answers import answer_of, problem_reply, send_reply, timing_of

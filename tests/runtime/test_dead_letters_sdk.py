@@ -13,7 +13,7 @@ from domain.authz import SYSTEM, Principal
 from domain.dead_letters import DeadLetterResolved
 from domain.executions import ExecutionDeadLettered, ExecutionSucceeded
 from domain.kv import SetKey
-from runtime.executor import Outcome
+from runtime.invocation import Outcome
 from tests.runtime.world import App, new_app, reply, values
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from domain.authz import Principal
 from domain.docs import DocCreated, DocDeleted, DocUpdated
 from domain.docs.events import DeleteDoc, PutDoc, check_data
 from domain.executions import ExecutionSucceeded
-from runtime.executor import Outcome
+from runtime.invocation import Outcome
 from tests.runtime.world import App, reply, values
 
 pytestmark = pytest.mark.anyio

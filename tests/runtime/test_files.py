@@ -18,7 +18,7 @@ from domain.executions import ExecutionSucceeded
 from domain.files import FileCreated, FileDeleted, FileUpdated
 from domain.globs import pattern_key
 from domain.sandbox import Limits
-from runtime.executor import Outcome
+from runtime.invocation import Outcome
 from runtime.platform import Platform
 from runtime.settings import Files, load_settings
 from tests.postgres import cloned

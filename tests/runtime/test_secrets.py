@@ -19,8 +19,8 @@ from domain.executions import ExecutionDeadLettered
 from domain.sandbox import Call
 from domain.secrets import SecretRotated, SetSecret
 from runtime.environment import Secret
-from runtime.executor import Invocation
 from runtime.host import RunHost
+from runtime.invocation import Invocation
 from runtime.outside import Kept
 from runtime.platform import Platform
 from runtime.records import record_of

@@ -24,7 +24,7 @@ from domain.sandbox import Limits, ScriptKind
 from domain.scripts import ScriptSaved, script_stream
 from domain.triggers import Trigger, TriggerSaved, trigger_stream
 from domain.units import Change, Effect, Record, Unit
-from runtime.executor import Invocation, Outcome
+from runtime.invocation import Invocation, Outcome
 from runtime.platform import Platform, open_platform
 from runtime.settings import Process, Settings
 
