@@ -25,6 +25,7 @@ NOT_SHOWN: Final = {
     "log_head": "runs know no positions",
     "unit_keys": "the log's own",
     "worker_tails": "of processes",
+    "projection_checkpoints": "of followers",
     "usage_days": "counted by processes",
     "execution_records": "for administration",
     "vault_secrets": "read by the host, bound to the app by encryption",
