@@ -21,6 +21,7 @@ from domain.statements import load_sql
 
 _SQL: Final = load_sql("runtime.limits", "usage.sql")
 _FLUSH_EVERY_S: Final = 1.0
+_FLUSH_WITHIN_S: Final = 2.0
 _FRESH_FOR: Final = timedelta(seconds=5)
 _APPS_KEPT: Final = 4096
 _KEPT_DAYS: Final = 400
@@ -80,10 +81,9 @@ class Usage:
         try:
             while True:
                 await anyio.sleep(_FLUSH_EVERY_S)
-                await self.flush()
+                await self._flush_shielded()
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
-                await self.flush()
+            await self._flush_shielded()
 
     async def flush(self) -> None:
         """Add what was counted to the table. What cannot be added now is added later."""
@@ -108,6 +108,11 @@ class Usage:
     async def retain(self) -> None:
         """Forget days long past: for a periodic job."""
         await self._reader.fetch(_SQL["retain"], self._clock().date() - timedelta(days=_KEPT_DAYS))
+
+    async def _flush_shielded(self) -> None:
+        """Add up whatever happens meanwhile: of an addition that is broken off nobody knows whether it was made."""
+        with anyio.move_on_after(_FLUSH_WITHIN_S, shield=True):
+            await self.flush()
 
     async def _read(self, app_id: UUID, now: datetime) -> _Known:
         """What the table says. Read again when this process was adding to it meanwhile: nobody knows then what was seen of that."""

@@ -116,6 +116,24 @@ async def test_what_cannot_be_added_is_added_later(pool: asyncpg.Pool, time: Tim
     assert await usage.today(APP, fresh=True) == Used(2, 0)
 
 
+async def test_a_stop_while_it_is_added_up_loses_nothing(dsn: str, pool: asyncpg.Pool, time: Time) -> None:
+    usage = Usage(PgReader(pool), time)
+    holder = await asyncpg.connect(dsn)
+    try:
+        await holder.execute("BEGIN; LOCK TABLE usage_days IN SHARE MODE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(usage.run)
+            usage.request(APP)
+            await eventually(lambda: holder.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'usage_days'::regclass AND NOT granted)"))
+            usage.request(APP)
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await holder.execute("COMMIT")
+    finally:
+        await holder.close()
+    assert await pool.fetchval("SELECT requests FROM usage_days") == 2
+
+
 async def test_who_asks_at_the_same_time_waits_for_one_sum(pool: asyncpg.Pool, time: Time) -> None:
     asked = 0
 
