@@ -5,6 +5,7 @@ from typing import Any
 import anyio
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.postgres.faults import DatabaseUnusable
 from adapters.postgres.mapper import StructMapper
@@ -13,6 +14,7 @@ from adapters.postgres.projecting import ensure_projections
 from domain.registry import EVENTS
 from projections.registry import FOLLOWED, PROJECTIONS
 from runtime.database import prepare_database
+from tests.adapters.log_support import open_test_log
 
 pytestmark = pytest.mark.anyio
 DECODER = StructMapper(EVENTS)
@@ -49,6 +51,20 @@ async def test_a_newer_projection_is_refused(dsn: str, connection: asyncpg.Conne
     await connection.execute("UPDATE projection_versions SET version = 99 WHERE name = 'outbox'")
     with pytest.raises(DatabaseUnusable, match="projection outbox at version 99, newer than"):
         await ensure_projections(dsn, PROJECTIONS, DECODER)
+
+
+async def test_processes_that_run_while_projections_change_under_them_are_told_of(dsn: str, connection: asyncpg.Connection) -> None:
+    async with open_test_log(dsn):
+        for older in ("", "WHERE name IN ('users', 'apps')"):
+            await connection.execute(f"UPDATE projection_versions SET version = version - 1 {older or 'WHERE false'}")
+            with capture_logs() as logs:
+                await prepare_database(dsn)
+            told = [entry for entry in logs if entry["event"] == "older_processes_run"]
+            assert [(entry["processes"], entry["remedy"]) for entry in told] == ([(1, "stop them, then: picloud rebuild apps users")] if older else [])
+    await connection.execute("UPDATE projection_versions SET version = version - 1 WHERE name = 'users'")
+    with capture_logs() as logs:
+        await prepare_database(dsn)
+    assert "older_processes_run" not in {entry["event"] for entry in logs}
 
 
 async def test_a_table_of_somebody_else_is_left_alone(empty_dsn: str) -> None:

@@ -85,7 +85,7 @@ async def test_time_in_host_calls_counts(sandbox: MontySandbox) -> None:
     )
     assert result.ending == "timed_out"
     assert [line.message for line in result.logs] == ["before"]
-    assert 0.2 <= result.duration_s < time.perf_counter() - began < 1.5
+    assert 0.19 <= result.duration_s < time.perf_counter() - began < 1.5
 
 
 async def test_a_timeout_of_the_hosts_own_is_not_the_scripts(sandbox: MontySandbox) -> None:

@@ -20,6 +20,10 @@ ORDER BY app_id, position
 -- name: versions
 SELECT name, version FROM projection_versions
 
+-- name: running
+-- Processes that have this database's log open.
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1
+
 -- name: save_version
 INSERT INTO projection_versions (name, version) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET version = excluded.version, rebuilt_at = now()

@@ -10,6 +10,7 @@ import structlog
 
 from adapters.postgres.connect import connect
 from adapters.postgres.faults import DatabaseUnusable
+from adapters.postgres.hints import TAIL_NAME
 from adapters.postgres.projecting.port import Decoder, Projection, Report, quiet
 from adapters.postgres.projecting.rebuild import empty_in, rebuild_in
 from adapters.postgres.projecting.replay import SQL
@@ -54,7 +55,16 @@ async def _session(dsn: str, projections: Sequence[Projection]) -> AsyncIterator
             # Nothing was there before: that is a first start, nothing to tell.
             tell = log.debug if found is None else log.info
             tell("projection_behind", projection=projection.name, version=found, wanted=projection.version)
+        await _tell_of_others(session, [projection.name for projection in behind if projection.name in versions])
         yield session if behind else None, behind
+
+
+async def _tell_of_others(connection: asyncpg.Connection, changing: Sequence[str]) -> None:
+    """Tell whoever starts us of processes that still run from before: they go on writing rows of these projections as their own code has them."""
+    processes = await connection.fetchval(SQL["running"], TAIL_NAME) if changing else 0
+    if processes:
+        remedy = f"stop them, then: picloud rebuild {' '.join(changing)}"
+        log.warning("older_processes_run", processes=processes, meaning="what they write from now on is not what this version reads", remedy=remedy)
 
 
 async def _versions(connection: asyncpg.Connection) -> dict[str, int]:
