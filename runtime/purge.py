@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 from uuid_utils.compat import uuid7
 
+from adapters.postgres.connect import LOST
 from adapters.postgres.log import PgLog
 from domain.apps import AppDeleted, AppPurged, app_stream
 from domain.clock import Clock
@@ -130,7 +131,7 @@ class Purge:
 
 def _tell(error: Exception, **where: str) -> None:
     """A database or a store that is away, or a table that a rebuild has swapped just now, is no fault."""
-    if isinstance(error, Throttled | asyncpg.PostgresError):
+    if isinstance(error, (Throttled, asyncpg.PostgresError, *LOST)):
         log.warning("purge_delayed", error=str(error), **where)
     else:
         log.error("purge_failed", exc_info=error, **where)

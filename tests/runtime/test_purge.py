@@ -11,13 +11,16 @@ import asyncpg
 import msgspec
 import pytest
 from anyio import to_thread
+from structlog.testing import capture_logs
 
 from domain.apps import AppDeleted, AppPurged, app_stream
 from domain.errors import LogClosed
 from domain.ids import NIL_APP
 from domain.kv import SetKey
 from runtime.database import rebuild_projections, verify_projections
+from runtime.maintenance import Job
 from runtime.platform import Platform
+from runtime.purge import Purge
 from runtime.settings import Process, Settings
 from runtime.subscribers import subscriber_keys
 from tests.runtime.full_app import ONE, full_app, left
@@ -181,6 +184,23 @@ async def test_an_app_that_cannot_be_purged_now_keeps_no_other_waiting(platform:
     finally:
         await holder.close()
     await purged(first)
+
+
+async def test_a_server_that_is_away_is_told_of_as_no_fault(bystander: Platform) -> None:
+    async def refused(name: str, job: Job) -> bool:
+        raise ConnectionRefusedError(f"{name}: {job}")
+
+    purge = Purge(bystander.log, bystander.appender, bystander.reader, refused, bystander.blob_sweep.claim, bystander.clock)
+    await declare_deleted(await new_app(bystander))
+    with capture_logs() as logs:
+
+        async def told() -> list[str]:
+            return [entry["log_level"] for entry in logs if entry["event"].startswith("purge_")]
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(purge.run)
+            assert set(await eventually(told)) == {"warning"}
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_deleted_app_gets_no_signing_key(platform: Platform) -> None:
