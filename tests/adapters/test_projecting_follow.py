@@ -16,7 +16,7 @@ import pytest
 
 from adapters.postgres.log import PgLog
 from adapters.postgres.mapper import StructMapper
-from adapters.postgres.projecting import Follower, ensure_followed, follow
+from adapters.postgres.projecting import Follower, ensure_followed, follow, turns
 from domain.events import Recorded
 from domain.registry import EVENTS
 from projections.registry import FOLLOWED
@@ -36,12 +36,13 @@ CHILD = """
 import sys
 import anyio
 from adapters.postgres.mapper import StructMapper
-from adapters.postgres.projecting import Follower, turns
+from adapters.postgres.projecting import Follower, follow, turns
 from domain.registry import EVENTS
 from projections.registry import FOLLOWED
 from runtime.metrics import Metrics
 
 turns.MAX_EVENTS = 25
+follow._PAUSE_S = 0.02
 anyio.run(Follower(sys.argv[1], FOLLOWED[0], StructMapper(EVENTS), Metrics()).run)
 """
 
@@ -94,6 +95,14 @@ async def test_a_long_log_that_was_never_followed_holds_up_nobody(dsn: str, conn
             await caught_up(connection)
             assert metrics.registry.get_sample_value("picloud_projection_events_total", {"projection": "statistics"}) == 3001
     assert (await verify_projections(dsn, ["statistics"])).clean
+
+
+async def test_many_small_apps_are_caught_up_with_without_a_rest(dsn: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_PAUSE_S", 600.0)
+    async with open_test_log(dsn) as log:
+        await write(log, 3 * turns.MAX_APPS, [UUID(int=number) for number in range(1, 3 * turns.MAX_APPS + 1)])
+        async with following(dsn, log):
+            await caught_up(connection)
 
 
 async def test_followers_that_are_killed_lose_and_double_nothing(dsn: str, connection: asyncpg.Connection) -> None:

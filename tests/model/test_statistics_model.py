@@ -14,7 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from adapters.postgres.mapper import StructMapper
-from adapters.postgres.projecting import Follower, turns
+from adapters.postgres.projecting import Follower, follow, turns
 from domain.dead_letters import DeadLetterResolved
 from domain.events import Event, Recorded
 from domain.executions import ExecutionAbandoned, ExecutionDeadLettered, ExecutionFailed, ExecutionSkipped, ExecutionSucceeded
@@ -132,10 +132,11 @@ async def found(connection: asyncpg.Connection) -> dict[str, set[tuple[Any, ...]
 async def follow_to_the_end(dsn: str, connection: asyncpg.Connection) -> None:
     """Let a process that has heard of nothing follow until nothing is left."""
     follower = Follower(dsn, FOLLOWED[0], StructMapper(EVENTS), Metrics())
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(follower.run)
-        await eventually(lambda: connection.fetchval(LAG), lambda lag: lag == 0)
-        tasks.cancel_scope.cancel()
+    with patch.object(follow, "_PAUSE_S", 0.0):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follower.run)
+            await eventually(lambda: connection.fetchval(LAG), lambda lag: lag == 0)
+            tasks.cancel_scope.cancel()
 
 
 @settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate], deadline=None)

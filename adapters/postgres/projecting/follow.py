@@ -26,7 +26,7 @@ import structlog
 from adapters.postgres.connect import LOST, connect, is_servers_fault
 from adapters.postgres.projecting.port import Decoder, Positions, Projection
 from adapters.postgres.projecting.replay import Range, Reading
-from adapters.postgres.projecting.turns import MAX_EVENTS, Turns, reached
+from adapters.postgres.projecting.turns import MAX_APPS, MAX_EVENTS, Turns, reached
 from domain.events import Recorded
 from domain.statements import Statement, load_sql
 
@@ -34,8 +34,8 @@ SQL: Final = load_sql("adapters.postgres.projecting", "checkpoints.sql")
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 _LOOK_AGAIN_S: Final = 1.0
-_PAUSE_S: Final = 0.05
-"""After a small batch: what comes meanwhile is one more, not many. After a large one there is none, because more may be waiting."""
+_PAUSE_S: Final = 0.2
+"""After a small batch of few apps: what comes meanwhile is one more, not many. After a large one there is none, because more may be waiting."""
 _ON_LOOP_BYTES: Final = 64 * 1024
 _ROW_BYTES: Final = 256
 """What reading a row costs beside its state."""
@@ -122,7 +122,7 @@ class Follower:
                 await self._learn(connection, turns, unknown)
             ranges = turns.next(anyio.current_time())
             await self._advance(connection, turns, ranges)
-            if 0 < sum(up_to - after for _, after, up_to in ranges) < MAX_EVENTS // 2:
+            if 0 < len(ranges) < MAX_APPS and sum(up_to - after for _, after, up_to in ranges) < MAX_EVENTS // 2:
                 await anyio.sleep(_PAUSE_S)
             with anyio.move_on_after(turns.idle_s(anyio.current_time())):
                 await self._wake.wait()
