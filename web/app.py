@@ -24,17 +24,26 @@ def routers() -> list[Router]:
 
 def build_app(core: Core, data_plane: App) -> Front:
     """The ASGI app of a process. `data_plane` gets whatever is not the control plane's: scripts' routes and direct runs."""
-    max_body_bytes = core.settings.http.max_body_bytes
-    control = Litestar(
+    return before(control_plane(core), core, data_plane)
+
+
+def control_plane(core: Core) -> Litestar:
+    """The control plane, whose handlers find `core` in its state. To make it takes longer than anything that it is asked."""
+    return Litestar(
         route_handlers=routers(),
         state=State({"core": core}),
         openapi_config=None,
-        request_max_body_size=min(max_body_bytes, MAX_CONTROL_BODY_BYTES),
+        request_max_body_size=min(core.settings.http.max_body_bytes, MAX_CONTROL_BODY_BYTES),
         exception_handlers={Exception: _answer_error},
         logging_config=None,
         debug=False,
     )
-    return Front(control, data_plane, core.metrics, max_body_bytes, core.settings.files.max_file_bytes)  # type: ignore[arg-type]  # Litestar's own ASGI types are narrower TypedDicts
+
+
+def before(control: Litestar, core: Core, data_plane: App) -> Front:
+    """The front before both planes."""
+    settings = core.settings
+    return Front(control, data_plane, core.metrics, settings.http.max_body_bytes, settings.files.max_file_bytes)  # type: ignore[arg-type]  # Litestar's own ASGI types are narrower TypedDicts
 
 
 def _answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

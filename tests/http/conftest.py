@@ -12,14 +12,16 @@ import httpx
 import msgspec
 import pytest
 import uvicorn
+from litestar import Litestar
 
 from adapters.postgres.vault import User
 from runtime.environment import Secret
 from runtime.platform import Platform, open_platform
 from runtime.settings import Admin, Http, Settings
 from tests.postgres import cloned, execute, with_database
+from web.app import before, control_plane
+from web.dataplane import DataPlane
 from web.front import App
-from web.main import build
 
 OWNER = {"username": "owner", "password": "correct horse battery"}
 OWNED = "template_owned"
@@ -91,10 +93,19 @@ async def core(dsn: str, tmp_path: Path) -> AsyncIterator[Platform]:
         yield platform
 
 
+@pytest.fixture(scope="session")
+def controls() -> dict[int, Litestar]:
+    """Control planes by the largest body, made once: that takes half of what a test needs before it begins."""
+    return {}
+
+
 @pytest.fixture
-async def url(core: Platform) -> AsyncIterator[str]:
+async def url(core: Platform, controls: dict[int, Litestar]) -> AsyncIterator[str]:
     """A running PiCloud's base URL."""
-    async with serve(build(core)) as base_url:
+    largest = core.settings.http.max_body_bytes
+    control = controls[largest] = controls.get(largest) or control_plane(core)
+    control.state.core = core
+    async with serve(before(control, core, DataPlane(core))) as base_url:
         yield base_url
 
 
