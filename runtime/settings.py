@@ -39,7 +39,12 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     trusted_proxies: Annotated[
         tuple[str, ...],
-        variable("PICLOUD_TRUSTED_PROXIES", "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.", default="none"),
+        variable(
+            "PICLOUD_TRUSTED_PROXIES",
+            "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+            expected="a comma-separated list of addresses or networks",
+            default="none",
+        ),
     ] = ()
     max_body_bytes: Annotated[int, variable("PICLOUD_MAX_BODY_BYTES", "Largest request body.", ge=1024, le=1024 * _MIB)] = 10 * _MIB
 
