@@ -85,12 +85,16 @@ async def principal_of(
 
 
 async def is_apps_host(directory: Directory, scope: Mapping[str, Any]) -> bool:
-    """Whether cookies do not count on the host that a request names, because an app answers for it, or because it could be none. Not so on this machine's."""
+    """Whether cookies do not count on the host that a request names, because an app answers for it, or because it could be none. Not so on this machine's.
+
+    The host of an old slug is its app's still: pages that were opened there before are of that origin.
+    """
     try:
         host = normalise_host(header(scope, b"host") or "")
     except Invalid:
         return True
-    return not is_own_machine(host) and await directory.app_of_host(host) is not None
+    hosts = await directory.hosts()
+    return not is_own_machine(host) and (hosts.match(host) is not None or hosts.moved_to(host) is not None)
 
 
 def is_own_machine(host: str) -> bool:
