@@ -52,15 +52,16 @@ def header(scope: Mapping[str, Any], name: bytes) -> str | None:
 
 
 def credential_of(scope: Mapping[str, Any]) -> Credential | None:
-    """What the request shows; None when it shows nothing."""
+    """What the request shows; None when it shows nothing.
+
+    Two different sessions are none: a page of a neighbouring host has set one of them for its whole domain, and which is the browser's own cannot be told.
+    """
     authorization = header(scope, b"authorization")
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
         return Credential(token.strip() if scheme.lower() == "bearer" else "", by_cookie=False)
-    for key, value in scope["headers"]:
-        if key == b"cookie" and (token := _cookie(value.decode("latin-1"))):
-            return Credential(token, by_cookie=True)
-    return None
+    tokens = {token for key, value in scope["headers"] if key == b"cookie" for token in _session_cookies(value.decode("latin-1"))}
+    return Credential(tokens.pop() if len(tokens) == 1 else "", by_cookie=True) if tokens else None
 
 
 async def identity_of(authentication: Authentication, scope: Mapping[str, Any]) -> Identity | None:
@@ -167,13 +168,10 @@ def without_session(cookies: str) -> str:
     return ";".join(kept).strip()
 
 
-def _cookie(cookies: str) -> str:
-    """The session's token among cookies. Not `SimpleCookie`: it drops everything after the first thing that it does not understand."""
-    for part in cookies.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == SESSION_COOKIE:
-            return value.strip()
-    return ""
+def _session_cookies(cookies: str) -> list[str]:
+    """The sessions' tokens among cookies. Not `SimpleCookie`: it drops everything after the first thing that it does not understand."""
+    pairs = (part.strip().partition("=") for part in cookies.split(";"))
+    return [value.strip() for name, _, value in pairs if name == SESSION_COOKIE and value.strip()]
 
 
 def _is_secure(settings: Settings) -> bool:
