@@ -88,14 +88,16 @@ async def principal_of(
 async def is_apps_host(directory: Directory, scope: Mapping[str, Any]) -> bool:
     """Whether cookies do not count on the host that a request names, because an app answers for it, or because it could be none. Not so on this machine's.
 
-    The host of an old slug is its app's still: pages that were opened there before are of that origin.
+    The host of an old slug is its app's still: pages that were opened there before are of that origin. And where the public base URL was given to an app, its
+    pages are no pages of ours on other hosts either.
     """
     try:
-        host = normalise_host(header(scope, b"host") or "")
-    except Invalid:
+        origin = urlsplit(header(scope, b"origin") or "").netloc
+        named = {normalise_host(host) for host in (header(scope, b"host") or "", origin or "localhost")}
+    except (Invalid, ValueError):
         return True
     hosts = await directory.hosts()
-    return not is_own_machine(host) and (hosts.match(host) is not None or hosts.moved_to(host) is not None)
+    return any(not is_own_machine(host) and (hosts.match(host) is not None or hosts.moved_to(host) is not None) for host in named)
 
 
 def is_own_machine(host: str) -> bool:

@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx
+import msgspec
 import pytest
 
 from tests.http.admin_support import API, UNKNOWN_ID, refused
 from tests.postgres import cloned
-from tests.runtime.serving import OWNER, Served, Site, serving
+from tests.runtime.serving import OWNER, SERVED, Served, Site, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +175,19 @@ async def test_an_app_that_takes_over_a_host_does_not_take_over_its_cookies(site
         assert (await client.get(f"{API}/apps", headers=cookie)).status_code == 200
         await site.claim(host)
         refused(await client.get(f"{API}/apps", headers=cookie), 403, "shared_origin")
+
+
+async def test_the_public_base_url_is_no_page_of_ours_where_it_was_given_to_an_app(server_dsn: str, template: str) -> None:
+    settings = msgspec.structs.replace(SERVED, http=msgspec.structs.replace(SERVED.http, public_base_url="https://cloud.example"))
+    async with cloned(server_dsn, template) as dsn, serving(dsn, settings) as served, served.site() as site, httpx.AsyncClient(base_url=served.url) as client:
+        client.headers.update({"host": "desk.cloud.example", "cookie": f"picloud_session={await served.token()}", "origin": "https://cloud.example"})
+        made = {"name": "x", "slug": "x"}
+        assert (await client.post(f"{API}/apps", json=made)).status_code == 201
+        await site.claim("cloud.example")
+        refused(await client.post(f"{API}/apps", json=made), 403, "shared_origin", "host")
+        assert "set-cookie" not in (await client.post(f"{API}/auth/login", json=OWNER)).headers
+        for odd in ("http://[::1", "null", "http://a b", "https://[::1]:1"):
+            refused(await client.post(f"{API}/apps", json=made, headers={"origin": odd}), 403)
 
 
 async def test_on_this_machines_own_names_the_cookie_counts_and_no_service_worker_stays(site: Site, served: Served) -> None:
