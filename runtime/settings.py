@@ -154,7 +154,9 @@ class Realtime(msgspec.Struct, frozen=True, kw_only=True):
 
     max_subscribers: Annotated[int, variable("PICLOUD_LIVE_MAX", "Live subscribers in all (503 above).", ge=0, le=1_000_000)] = 10_000
     max_per_app: Annotated[int, variable("PICLOUD_LIVE_MAX_PER_APP", "Live subscribers of one app (503 above).", ge=0, le=1_000_000)] = 5_000
-    max_per_address: Annotated[int, variable("PICLOUD_LIVE_MAX_PER_ADDRESS", "Live subscribers from one address (429 above).", ge=0, le=1_000_000)] = 1_000
+    max_per_address: Annotated[
+        int, variable("PICLOUD_LIVE_MAX_PER_ADDRESS", "Live subscribers from one address, or the /64 of an IPv6 one (429 above).", ge=0, le=1_000_000)
+    ] = 1_000
     heartbeat_s: Annotated[float, variable("PICLOUD_LIVE_HEARTBEAT_S", "Between two heartbeats to a live subscriber.", ge=0.05, le=3600)] = 30.0
 
 
