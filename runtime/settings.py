@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -294,6 +295,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     _at_least("PICLOUD_SANDBOX_WARM_WORKERS", settings.sandbox.warm_workers, "PICLOUD_SANDBOX_SLOTS", settings.sandbox.slots)
     _at_least("PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s, "PICLOUD_MAX_TIMEOUT_S", settings.ceilings.max_timeout_s)
     _at_least("PICLOUD_BLOB_GRACE_S", settings.files.grace_s, "PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s)
+    _check_networks("PICLOUD_TRUSTED_PROXIES", settings.http.trusted_proxies)
     return settings
 
 
@@ -305,3 +307,14 @@ def settings_help(*, markdown: bool = False) -> str:
 def _at_least(name: str, value: float, other: str, bound: float) -> None:
     if value < bound:
         raise Invalid(f"{name}: expected at least {other} ({bound:g}), not {value:g}", field=name)
+
+
+def _check_networks(name: str, networks: Sequence[str]) -> None:
+    """Whoever is believed may say whose request it is, so a word that would be taken for anybody, or for nobody, is refused."""
+    for text in networks:
+        try:
+            prefix = ip_network(text).prefixlen
+        except ValueError:
+            prefix = 0
+        if not prefix:
+            raise Invalid(f"{name}: expected addresses or networks like 10.0.0.0/8, not {text!r}", field=name)
