@@ -146,6 +146,23 @@ def highest(roles: Iterable[InstanceRole | AppRole]) -> InstanceRole | AppRole |
     return max(roles, key=_RANK.__getitem__, default=None)
 
 
+_OF_RUNS: Final = (
+    Capability.EXECUTE,
+    Capability.KV_READ,
+    Capability.KV_WRITE,
+    Capability.DOCS_READ,
+    Capability.DOCS_WRITE,
+    Capability.FILES_READ,
+    Capability.FILES_WRITE,
+    Capability.SECRETS_READ,
+    Capability.SCRIPTS_WRITE,
+    Capability.PUBSUB_PUBLISH,
+    Capability.HTTP_CALL,
+    Capability.DEAD_LETTERS_MANAGE,
+)
+"""What scripts ask for when they run as somebody."""
+
+
 class Decision(msgspec.Struct, frozen=True):
     """`visible`: whether the principal may know of the app (or of the admin API). `reason` says what is missing, empty when it is allowed."""
 
@@ -175,6 +192,14 @@ def refuse_escalation(principal: Principal, role: AppRole, app_id: UUID) -> None
     own = app_role(principal, app_id)
     if own is None or _RANK[own] < _RANK[role]:
         raise Invalid(f"role: you are {own or 'none'} here, and nobody gives a role above their own", code="cannot_escalate", field="role")
+
+
+def refuse_stronger_run(principal: Principal, other: Principal, app_id: UUID) -> None:
+    """Return when a principal may say what runs as another in an app: nothing is done through that which he may not do himself. Raises Invalid."""
+    for capability in _OF_RUNS:
+        if decide(other, capability, app_id).allowed and not (own := decide(principal, capability, app_id)).allowed:
+            message = f"script_id: this runs as somebody who has {capability}, and {own.reason}"
+            raise Invalid(message, code="cannot_escalate", field="script_id", capability=str(capability))
 
 
 def decide(principal: Principal, capability: Capability, app_id: UUID | None) -> Decision:

@@ -43,6 +43,8 @@ def normalise_host(header: str) -> str:
 
 def parse_exact_host(text: str, field: str) -> str:
     """Canonical form of one host as people write it: Unicode names become their xn-- form (IDNA 2008, UTS 46). Raises Invalid naming `field`."""
+    if "/" in text:
+        _refuse(field, "expected a host alone, without a scheme or a path")
     if "*" in text:
         _refuse(field, "'*' stands only for the first labels, as in '*.example.com'")
     if text.startswith("[") and text.endswith("]"):

@@ -10,12 +10,12 @@ import argparse
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final, TypeVar
 
 import anyio
 
-from adapters.postgres.embedded import open_embedded
+from adapters.postgres.embedded import kept_running, open_embedded
 from domain.errors import Invalid, PiCloudError
 from domain.users import check_password
 from runtime.access.owners import create_owner, reset_password
@@ -75,7 +75,7 @@ def _known(error: BaseException) -> PiCloudError | None:
 def _serve(settings: Settings, web: Web, flags: Mapping[str, str]) -> int:
     if WORKER_OF in os.environ:
         return _worker(settings, web)
-    with _database(settings) as dsn:
+    with _database(settings) as dsn, kept_running(settings.data_dir) if settings.pg.url is None else nullcontext():
         _anyio(prepare_database, dsn)
         if settings.process.workers > 1:
             return supervise(dsn, settings, WORKER_OF, flags)

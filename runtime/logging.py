@@ -18,6 +18,7 @@ _SECRET_KEY: Final = re.compile(r"password|passwd|secret|token|authorization|coo
 _IN_TEXT: Final = (
     (re.compile(r"(\w+://[^\s:/@]*:)[^\s/@]+@"), rf"\1{HIDDEN}@"),  # a password in a URL
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\bpic_[A-Za-z0-9_-]{43}"), f"pic_{HIDDEN}"),  # an API key, wherever somebody has put it
     (re.compile(r"(?i)\b(token|password|api_?key|picloud_session)=[^\s&;\"']+"), rf"\1={HIDDEN}"),
 )
 _QUIET: Final = ("asyncio", "apscheduler", "uvicorn", "uvicorn.error", "httpx", "httpcore")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -39,7 +40,12 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     trusted_proxies: Annotated[
         tuple[str, ...],
-        variable("PICLOUD_TRUSTED_PROXIES", "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.", default="none"),
+        variable(
+            "PICLOUD_TRUSTED_PROXIES",
+            "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+            expected="a comma-separated list of addresses or networks",
+            default="none",
+        ),
     ] = ()
     max_body_bytes: Annotated[int, variable("PICLOUD_MAX_BODY_BYTES", "Largest request body.", ge=1024, le=1024 * _MIB)] = 10 * _MIB
 
@@ -149,7 +155,9 @@ class Realtime(msgspec.Struct, frozen=True, kw_only=True):
 
     max_subscribers: Annotated[int, variable("PICLOUD_LIVE_MAX", "Live subscribers in all (503 above).", ge=0, le=1_000_000)] = 10_000
     max_per_app: Annotated[int, variable("PICLOUD_LIVE_MAX_PER_APP", "Live subscribers of one app (503 above).", ge=0, le=1_000_000)] = 5_000
-    max_per_address: Annotated[int, variable("PICLOUD_LIVE_MAX_PER_ADDRESS", "Live subscribers from one address (429 above).", ge=0, le=1_000_000)] = 1_000
+    max_per_address: Annotated[
+        int, variable("PICLOUD_LIVE_MAX_PER_ADDRESS", "Live subscribers from one address, or the /64 of an IPv6 one (429 above).", ge=0, le=1_000_000)
+    ] = 1_000
     heartbeat_s: Annotated[float, variable("PICLOUD_LIVE_HEARTBEAT_S", "Between two heartbeats to a live subscriber.", ge=0.05, le=3600)] = 30.0
 
 
@@ -287,6 +295,7 @@ def load_settings(env: Mapping[str, str]) -> Settings:
     _at_least("PICLOUD_SANDBOX_WARM_WORKERS", settings.sandbox.warm_workers, "PICLOUD_SANDBOX_SLOTS", settings.sandbox.slots)
     _at_least("PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s, "PICLOUD_MAX_TIMEOUT_S", settings.ceilings.max_timeout_s)
     _at_least("PICLOUD_BLOB_GRACE_S", settings.files.grace_s, "PICLOUD_MAX_ASYNC_TIMEOUT_S", settings.ceilings.max_async_timeout_s)
+    _check_networks("PICLOUD_TRUSTED_PROXIES", settings.http.trusted_proxies)
     return settings
 
 
@@ -298,3 +307,14 @@ def settings_help(*, markdown: bool = False) -> str:
 def _at_least(name: str, value: float, other: str, bound: float) -> None:
     if value < bound:
         raise Invalid(f"{name}: expected at least {other} ({bound:g}), not {value:g}", field=name)
+
+
+def _check_networks(name: str, networks: Sequence[str]) -> None:
+    """Whoever is believed may say whose request it is, so a word that would be taken for anybody, or for nobody, is refused."""
+    for text in networks:
+        try:
+            prefix = ip_network(text).prefixlen
+        except ValueError:
+            prefix = 0
+        if not prefix:
+            raise Invalid(f"{name}: expected addresses or networks like 10.0.0.0/8, not {text!r}", field=name)

@@ -62,7 +62,8 @@ def problem_reply(error: PiCloudError) -> Reply:
 
 def _sets_session(name: str, value: str) -> bool:
     """A script must not log its visitors in as somebody."""
-    return name.lower() == "set-cookie" and value.partition("=")[0].strip() == SESSION_COOKIE
+    # Browsers send a cookie without a name (`=name=value`) as its bare value (RFC 6265bis, 5.8.3), which reads as one that has it.
+    return name.lower() == "set-cookie" and value.lstrip(" \t=").partition("=")[0].strip() == SESSION_COOKIE
 
 
 async def send_reply(send: Send, reply: Reply, execution_id: UUID, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:

@@ -19,6 +19,7 @@ from litestar.typing import FieldDefinition
 from domain.errors import Invalid, Malformed
 from domain.values import check_json
 from runtime.offloop import off_loop
+from web.choices import choices
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ MAX_CONTROL_BODY_BYTES: Final = 2 * 1024 * 1024
 """Nothing that the control plane takes is larger than a value of 1 MiB."""
 _MAX_ECHO_CHARS: Final = 200
 _PATH: Final = re.compile(r" - at `([^`]*)`$")
+_ENUM: Final = "Invalid enum value"
 _NAMED: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 
 
@@ -46,7 +48,7 @@ def convert_body(value: Any, shape: type[T]) -> T:
     try:
         return msgspec.convert(value, shape, strict=True)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
+        raise _refusal(str(error), shape) from None
 
 
 class JsonRequest(Request[Any, Any, Any]):
@@ -96,15 +98,17 @@ def _parse(body: bytes) -> Any:
         raise Malformed(f"the body is not valid JSON ({error})") from None
 
 
-def _refusal(message: str) -> Invalid:
-    """Msgspec's message as ours: the path first, the name of a missing or unknown field as part of it."""
+def _refusal(message: str, shape: Any) -> Invalid:
+    """Msgspec's message as ours: the path first, the name of a missing or unknown field as part of it, and of a few words all that are taken."""
     found = _PATH.search(message)
     path = found[1] if found else "$"
     named = _NAMED.search(message)
     if named is not None:
         path = f"{path}.{named[1]}"
+    taken = choices(shape, path) if message.startswith(_ENUM) else []
     path = _short(path)
-    return Invalid(f"{path}: {_short(_PATH.sub('', message))}", field=path)
+    said = f"expected one of {', '.join(taken)}" if taken else _short(_PATH.sub("", message))
+    return Invalid(f"{path}: {said}", field=path)
 
 
 def _short(text: str) -> str:

@@ -24,7 +24,7 @@ from runtime.records import record_of
 from web.answers import answer_of, problem_reply, send_reply, timing_of
 from web.cors import answer_cors
 from web.front import Receive, Scope, Send
-from web.headers import also
+from web.headers import also, own_origin
 from web.hosts import app_of_request
 from web.incoming import headers_for_script, host_of, query_of, read_body
 from web.limits import admit, admit_key
@@ -89,6 +89,7 @@ class DataPlane:
 
     async def _execute(self, scope: Scope, receive: Receive, send: Send, rest: str) -> None:
         """A direct run, for admins and keys: `/api/v1/execute/{script_id}`."""
+        own_origin(scope)
         script_id = parse_uuid(rest)
         by_cookie = not await is_apps_host(self._platform.directory, scope)
         principal = await principal_of(self._platform.authentication, self._platform.settings, scope, changes=True, by_cookie=by_cookie)

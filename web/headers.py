@@ -18,7 +18,7 @@ API: Final[Headers] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-"""Of the API: JSON for programs, about whoever asks. What a direct run answers is a script's, but on the instance's own host."""
+"""Of the API: JSON for programs, about whoever asks. What a direct run answers is a script's, but on the instance's own host (see `own_origin`)."""
 DASHBOARD: Final[Headers] = (
     _NOSNIFF,
     (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; object-src 'none'"),
@@ -32,7 +32,12 @@ APPS: Final[Headers] = (_NOSNIFF,)
 
 _ALSO: Final = "also"
 _OWNS_CORS: Final = "owns_cors"
+_OWNS_ORIGIN: Final = "owns_origin"
 _CORS: Final = b"access-control-"
+_OF_ORIGIN: Final = frozenset(
+    {b"alt-svc", b"clear-site-data", b"nel", b"report-to", b"reporting-endpoints", b"service-worker-allowed", b"set-cookie", b"strict-transport-security"}
+)
+"""What an answer says of its whole origin, not of itself."""
 
 
 def protecting(path: str, *, controls: bool) -> Headers:
@@ -52,15 +57,24 @@ def own_cors(scope: Mapping[str, Any]) -> None:
     scope["state"][_OWNS_CORS] = True
 
 
+def own_origin(scope: Mapping[str, Any]) -> None:
+    """Let an answer that a script has made, on what may be the instance's own host, say nothing of this origin, nor against our headers."""
+    scope["state"][_OWNS_ORIGIN] = True
+
+
 def settled(scope: Mapping[str, Any], given: Iterable[tuple[bytes, bytes]], protects: Headers) -> list[tuple[bytes, bytes]]:
     """An answer's headers, completed."""
     state = scope["state"]
-    replaces_cors = state.get(_OWNS_CORS, False)
+    owns_origin = state.get(_OWNS_ORIGIN, False)
+    ours = {b"x-request-id"}
+    if owns_origin:
+        ours.update(_OF_ORIGIN, (name for name, _ in protects))
+    replaces_cors = owns_origin or state.get(_OWNS_CORS, False)
     headers = [(b"x-request-id", state["request_id"].encode())]
     said: set[bytes] = set()
     for name, value in given:
         lowered = name.lower()
-        if lowered != b"x-request-id" and not (replaces_cors and lowered.startswith(_CORS)):
+        if lowered not in ours and not (replaces_cors and lowered.startswith(_CORS)):
             headers.append((name, value))
             said.add(lowered)
     headers += [pair for pair in protects if pair[0] not in said]

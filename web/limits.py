@@ -10,10 +10,11 @@ import math
 from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from domain.authz import Principal
 from domain.bounds import UNBOUNDED
-from domain.errors import RateLimited
+from domain.errors import QuotaExceeded, RateLimited
 from domain.rates import Rate
 from projections.control.views import AppView
 from runtime.limits.rates import Rates
@@ -30,10 +31,8 @@ async def admit(platform: Platform, scope: Mapping[str, Any], view: AppView, *, 
     bounds = view.bounds
     if bounds is not UNBOUNDED:
         limit_rate(platform.rates, scope, "app", view.app_id, bounds.limits.requests_per_minute)
-        requests = await platform.quotas.admit_request(view.app_id, bounds)
-        if requests is not None and requests.limit is not None:
-            resets_in_s = (platform.quotas.resets_at() - platform.clock()).total_seconds()
-            _say(scope, "day", requests.limit, _DAY_S, requests.limit - requests.used, resets_in_s)
+        if bounds.quotas.requests_per_day is not None:
+            await _admit_today(platform, scope, view.app_id, bounds.quotas.requests_per_day)
         if runs:
             await platform.quotas.admit_run(view.app_id, bounds)
     platform.usage.request(view.app_id)
@@ -59,6 +58,16 @@ def limit_rate(rates: Rates, scope: Mapping[str, Any], policy: Policy, stream: H
             window_s=int(_MINUTE_S),
             **{"violated-policies": [policy]},
         )
+
+
+async def _admit_today(platform: Platform, scope: Mapping[str, Any], app_id: UUID, per_day: int) -> None:
+    resets_in_s = (platform.quotas.resets_at() - platform.clock()).total_seconds()
+    try:
+        left = await platform.quotas.admit_request(app_id, per_day)
+    except QuotaExceeded:
+        _say(scope, "day", per_day, _DAY_S, 0, resets_in_s)
+        raise
+    _say(scope, "day", per_day, _DAY_S, left, resets_in_s)
 
 
 def _say(scope: Mapping[str, Any], policy: Policy, quota: int, window_s: int, remaining: int, full_in_s: float) -> None:

@@ -52,15 +52,16 @@ def header(scope: Mapping[str, Any], name: bytes) -> str | None:
 
 
 def credential_of(scope: Mapping[str, Any]) -> Credential | None:
-    """What the request shows; None when it shows nothing."""
+    """What the request shows; None when it shows nothing.
+
+    Two different sessions are none: a page of a neighbouring host has set one of them for its whole domain, and which is the browser's own cannot be told.
+    """
     authorization = header(scope, b"authorization")
     if authorization is not None:
         scheme, _, token = authorization.strip().partition(" ")
         return Credential(token.strip() if scheme.lower() == "bearer" else "", by_cookie=False)
-    for key, value in scope["headers"]:
-        if key == b"cookie" and (token := _cookie(value.decode("latin-1"))):
-            return Credential(token, by_cookie=True)
-    return None
+    tokens = {token for key, value in scope["headers"] if key == b"cookie" for token in _session_cookies(value.decode("latin-1"))}
+    return Credential(tokens.pop() if len(tokens) == 1 else "", by_cookie=True) if tokens else None
 
 
 async def identity_of(authentication: Authentication, scope: Mapping[str, Any]) -> Identity | None:
@@ -85,12 +86,18 @@ async def principal_of(
 
 
 async def is_apps_host(directory: Directory, scope: Mapping[str, Any]) -> bool:
-    """Whether cookies do not count on the host that a request names, because an app answers for it, or because it could be none. Not so on this machine's."""
+    """Whether cookies do not count on the host that a request names, because an app answers for it, or because it could be none. Not so on this machine's.
+
+    The host of an old slug is its app's still: pages that were opened there before are of that origin. And where the public base URL was given to an app, its
+    pages are no pages of ours on other hosts either.
+    """
     try:
-        host = normalise_host(header(scope, b"host") or "")
-    except Invalid:
+        origin = urlsplit(header(scope, b"origin") or "").netloc
+        named = {normalise_host(host) for host in (header(scope, b"host") or "", origin or "localhost")}
+    except (Invalid, ValueError):
         return True
-    return not is_own_machine(host) and await directory.app_of_host(host) is not None
+    hosts = await directory.hosts()
+    return any(not is_own_machine(host) and (hosts.match(host) is not None or hosts.moved_to(host) is not None) for host in named)
 
 
 def is_own_machine(host: str) -> bool:
@@ -163,13 +170,10 @@ def without_session(cookies: str) -> str:
     return ";".join(kept).strip()
 
 
-def _cookie(cookies: str) -> str:
-    """The session's token among cookies. Not `SimpleCookie`: it drops everything after the first thing that it does not understand."""
-    for part in cookies.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == SESSION_COOKIE:
-            return value.strip()
-    return ""
+def _session_cookies(cookies: str) -> list[str]:
+    """The sessions' tokens among cookies. Not `SimpleCookie`: it drops everything after the first thing that it does not understand."""
+    pairs = (part.strip().partition("=") for part in cookies.split(";"))
+    return [value.strip() for name, _, value in pairs if name == SESSION_COOKIE and value.strip()]
 
 
 def _is_secure(settings: Settings) -> bool:

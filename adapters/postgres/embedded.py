@@ -13,11 +13,14 @@ import fcntl
 import hashlib
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote
+
+import structlog
 
 from adapters.postgres import postmaster
 from adapters.postgres.account import WAY_OUT, Account, server_account
@@ -50,6 +53,8 @@ _CONFIGURATION: Final = {
     "log_rotation_size": "10MB",
     "log_checkpoints": "off",
 }
+
+_log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -149,3 +154,29 @@ def _socket_dir(home: Path, account: Account) -> Path:
         raise DatabaseUnusable(f"{path} exists and is not a directory that only the database's account may enter: remove it")
     account.give(path)
     return path
+
+
+@contextmanager
+def kept_running(data_dir: Path, look_every_s: float = 1.0) -> Iterator[None]:
+    """Start an open server again when it has died, as it does when the kernel runs out of memory, until this is left."""
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep_running, args=(data_dir.resolve() / "pg", look_every_s, over), name="postgres-keeper", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+
+
+def _keep_running(home: Path, look_every_s: float, over: threading.Event) -> None:
+    account = server_account()
+    while not over.wait(look_every_s):
+        try:
+            with _exclusive(home / "start.lock"):
+                if postmaster.find(home / "data") is None:
+                    _log.warning("database_died")
+                    postmaster.start(home / "data", _socket_dir(home, account), account)
+                    _log.info("database_started_again")
+        except (DatabaseUnusable, OSError) as error:
+            _log.error("database_not_started_again", error=str(error))

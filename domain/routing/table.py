@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from domain.hosts import parent_names
-from domain.routing.paths import PathPattern, parse_path, split_path
+from domain.routing.paths import PathPattern, is_reserved, parse_path, split_path
 from domain.routing.route import Route
 
 
@@ -59,9 +59,11 @@ class RouteTable:
     def match(self, host: str, method: str, raw_path: str | bytes) -> Match | None:
         """The route for a canonical host (`normalise_host`), a method as sent, and a path as sent, without its query.
 
-        Raises Invalid naming `path` when the path cannot be decoded.
+        None for a place of the platform's own, whatever route would catch it. Raises Invalid naming `path` when the path cannot be decoded.
         """
         segments = split_path(raw_path)
+        if is_reserved(segments):
+            return None
         for suffix, root in self._spaces(host):
             found = _find(root, segments, method)
             if found is not None:

@@ -2,7 +2,8 @@
 
 The first of its kind is told at the next look, its repetitions of the minute after that together. One originator is told of in so many kinds a minute, logins
 and calls apart; whatever else he causes is one event that says how much it was. So nobody can make the log grow faster than that, and nobody who is known can
-hide behind the noise of another. All who are not known are one originator: what they do to each other's traces is all that they can.
+hide behind the noise of another: a user is one with all his keys. All who are not known are one originator: what they do to each other's traces is all that
+they can.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ class Origin(msgspec.Struct, frozen=True):
     stream: str
     part: Part
 
+    @property
+    def whom(self) -> tuple[str, Part]:
+        """By what his kinds are counted: a user and his keys have one stream."""
+        return self.stream, self.part
+
 
 class Told(msgspec.Struct, frozen=True):
     """An event to append, and to which stream."""
@@ -51,7 +57,7 @@ class Coalescer:
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[Origin, Hashable], _Kind] = {}
-        self._by_origin: Counter[Origin] = Counter()
+        self._by_whom: Counter[tuple[str, Part]] = Counter()
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -65,7 +71,7 @@ class Coalescer:
             known = self._kinds.get((origin, key))
         if known is None:
             self._kinds[origin, key] = _Kind(stream, event, now_s)
-            self._by_origin[origin] += 1
+            self._by_whom[origin.whom] += 1
         else:
             known.event = _again(known.event, event)
 
@@ -84,13 +90,13 @@ class Coalescer:
         return told
 
     def _is_full(self, origin: Origin) -> bool:
-        return self._by_origin[origin] >= MAX_KINDS_PER_ORIGIN or len(self._kinds) >= MAX_KINDS
+        return self._by_whom[origin.whom] >= MAX_KINDS_PER_ORIGIN or len(self._kinds) >= MAX_KINDS
 
     def _forget(self, origin: Origin, key: Hashable) -> None:
         del self._kinds[origin, key]
-        self._by_origin[origin] -= 1
-        if not self._by_origin[origin]:
-            del self._by_origin[origin]
+        self._by_whom[origin.whom] -= 1
+        if not self._by_whom[origin.whom]:
+            del self._by_whom[origin.whom]
 
 
 def _again(known: Repeated, event: Repeated) -> Repeated:

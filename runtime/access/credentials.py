@@ -5,6 +5,7 @@ A hash is stored before the event that makes it count (see `domain.users`). Atte
 
 from __future__ import annotations
 
+import math
 from typing import Final
 from uuid import UUID
 
@@ -42,7 +43,7 @@ class Credentials:
         if wait_s is not None:
             log.warning("login_throttled", address=address)
             self._access.login_throttled(whose, address)
-            raise Throttled("too many failed logins; try again later", code="too_many_logins", retry_after_s=wait_s)
+            raise Throttled(f"too many failed logins; try again in {max(1, math.ceil(wait_s))} s", code="too_many_logins", retry_after_s=wait_s)
         if login is None or not is_right:
             log.warning("login_failed", address=address)
             self._access.login_failed(whose, address)

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 
 def network_of(address: str) -> str:
-    """What failures and repetitions are counted by: an IPv4 address, the /64 of an IPv6 one (its holder has all of it), else the text as it is."""
+    """What failures, repetitions, subscribers are counted by: an IPv4 address, the /64 of an IPv6 one (its holder has all of it), else the text as it is."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:

@@ -39,8 +39,8 @@ FIRST_VERSION: Final = 1
 """Of a key's stream, while the key is good."""
 
 
-class WantedKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key that somebody wants. With `app_id` it works in that app alone; without `expires_at` (RFC 3339) it never expires."""
+class WantedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that somebody wants."""
 
     name: str
     scopes: list[Scope]

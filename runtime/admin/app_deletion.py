@@ -35,7 +35,7 @@ class AppDeletion:
         this moment: one that is saved right after it goes with the app.
         """
         if not force and (scripts := await count_scripts(self._reader, app_id)):
-            raise Conflict(f"this app has {scripts} scripts; delete it with ?force=true", code="app_has_scripts", script_count=scripts)
+            raise Conflict(f"this app has scripts, {scripts} in all; delete it with ?force=true", code="app_has_scripts", script_count=scripts)
         await retried(lambda: self._delete(app_id, acting))
         # At once, and again by the purge, should this process die here.
         await self._log.close_app(app_id)

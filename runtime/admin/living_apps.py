@@ -36,5 +36,5 @@ async def refuse_in_use(reader: Reader, app_id: UUID, pattern: str, others: Iter
     routes = [stored.route for stored in await read_routes(reader, app_id)]
     using = [each for each in routes if each.host is not None and covers(pattern, each.host) and not any(covers(other, each.host) for other in kept)]
     if using:
-        message = f"{len(using)} routes name {pattern} or a host that it matches; delete them first"
+        message = f"routes name {pattern} or a host that it matches, {len(using)} in all; delete them first"
         raise Conflict(message, code=code, field=field, route_count=len(using), routes=using[:_SHOWN])

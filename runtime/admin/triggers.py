@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from uuid_utils.compat import uuid7
 
+from domain.authz import SYSTEM, Principal, refuse_stronger_run
 from domain.clock import Clock
 from domain.cron import cron_stream
 from domain.errors import NotFound
@@ -18,6 +19,7 @@ from domain.ports import Reader
 from domain.retry import check_retry
 from domain.triggers import Trigger, TriggerDeleted, TriggerSaved, trigger_stream
 from domain.units import ABSENT, Change, Read, Record
+from projections.control.principals import principal_of_actor
 from projections.outbox.reads import StoredTrigger, page_triggers, read_trigger
 from projections.schedules.reads import StandingSchedule, read_schedules
 from runtime.admin.endpoints import require_endpoint
@@ -60,9 +62,14 @@ class Triggers:
         trigger = _trigger(uuid7(), kind, spec, acting.actor)
         return await retried(lambda: self._create(app_id, kind, spec, trigger, acting))
 
-    async def update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
-        """Change a trigger by a merge patch (RFC 7396) of its own fields; its registrant stays. Raises NotFound or Invalid."""
-        return await retried(lambda: self._update(app_id, trigger_id, patch, decode, acting))
+    async def update(
+        self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting, principal: Principal = SYSTEM
+    ) -> StoredTrigger:
+        """Change a trigger by a merge patch (RFC 7396) of its own fields; its registrant stays.
+
+        Raises NotFound or Invalid, `cannot_escalate` for another script that would run with rights which the principal does not have.
+        """
+        return await retried(lambda: self._update(app_id, trigger_id, patch, decode, acting, principal))
 
     async def delete(self, app_id: UUID, trigger_id: UUID, acting: Acting) -> None:
         """Delete a trigger; what it has put into the outbox is skipped. Raises NotFound."""
@@ -74,7 +81,7 @@ class Triggers:
         events = await self._writer.publish(app_id, acting, [self._saved(trigger, ABSENT), touch_guard(TRIGGERS_GUARD)], reads=[script])
         return StoredTrigger(app_id, trigger, events[0].recorded_at)
 
-    async def _update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting) -> StoredTrigger:
+    async def _update(self, app_id: UUID, trigger_id: UUID, patch: dict[str, Any], decode: DecodeSpec, acting: Acting, principal: Principal) -> StoredTrigger:
         (head,) = await read_heads(self._reader, app_id, trigger_stream(trigger_id))
         now = await self.get(app_id, trigger_id)
         kind = KINDS[now.trigger.source]
@@ -82,6 +89,9 @@ class Triggers:
         trigger = _trigger(trigger_id, kind, spec, now.trigger.registrant)
         if trigger == now.trigger:
             return now
+        if trigger.script_id != now.trigger.script_id:
+            # Somebody who is gone may come back.
+            refuse_stronger_run(principal, await principal_of_actor(self._reader, trigger.registrant) or SYSTEM, app_id)
         script = await require_endpoint(self._reader, app_id, spec.script_id)
         await kind.check(self._reader, app_id, spec)
         pending, ticks = await self._pending(app_id, now.trigger, trigger)

@@ -41,14 +41,11 @@ class Quotas:
         self._clock = clock
         self._midnights: dict[UUID, tuple[date, int]] = {}
 
-    async def admit_request(self, app_id: UUID, bounds: Bounds) -> Today | None:
-        """Let a request pass: how many there were with it, if they are bounded. Raises QuotaExceeded."""
-        limit = bounds.quotas.requests_per_day
-        if limit is None:
-            return None
+    async def admit_request(self, app_id: UUID, limit: int) -> int:
+        """Let a request pass where so many are allowed in a day: how many are left after it. Raises QuotaExceeded."""
         used = (await self.usage.today(app_id)).requests
         self._check("requests_per_day", used, limit)
-        return Today(used=used + 1, limit=limit)
+        return limit - used - 1
 
     async def admit_run(self, app_id: UUID, bounds: Bounds) -> None:
         """Let an execution begin. Raises QuotaExceeded."""

@@ -19,6 +19,7 @@ from domain.events import Recorded
 from domain.ids import NIL_APP
 from domain.ports import Reader
 from domain.statements import load_sql
+from runtime.access.networks import network_of
 from runtime.live.channel import Key
 from runtime.live.feed import Feed
 from runtime.live.metrics import LiveMetrics
@@ -56,7 +57,7 @@ class Live:
         self._slots: tuple[set[Subscription], ...] = tuple(set() for _ in range(_SLOTS))
         self._opened = 0
         self._by_app: Counter[UUID] = Counter()
-        self._by_address: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._apps_moved = anyio.Event()
         self._is_closed = False
@@ -66,14 +67,15 @@ class Live:
     @contextmanager
     def place(self, app_id: UUID, address: str) -> Iterator[None]:
         """A place for one subscriber. Raises Overloaded or Throttled when there is none."""
-        self._refuse_too_many(app_id, address)
+        network = network_of(address)
+        self._refuse_too_many(app_id, network)
         self._by_app[app_id] += 1
-        self._by_address[address] += 1
+        self._by_network[network] += 1
         try:
             yield
         finally:
             _count_down(self._by_app, app_id)
-            _count_down(self._by_address, address)
+            _count_down(self._by_network, network)
 
     async def subscribe(self, app_id: UUID, key: Key, judge: Judge, after: int | None) -> Subscription:
         """Begin to follow, after a position or from here on. Raises what `judge` raises, and Unavailable at the end of the process.
@@ -221,7 +223,7 @@ class Live:
         for subscription in () if feed is None else feed.subscriptions():
             subscription.end("app_deleted")
 
-    def _refuse_too_many(self, app_id: UUID, address: str) -> None:
+    def _refuse_too_many(self, app_id: UUID, network: str) -> None:
         settings = self._settings
         if self._by_app.total() >= settings.max_subscribers:
             self._metrics.refused("process")
@@ -229,7 +231,7 @@ class Live:
         if self._by_app[app_id] >= settings.max_per_app:
             self._metrics.refused("app")
             raise Overloaded("too many live subscribers of this app", code="too_many_subscribers", retry_after_s=_RETRY_AFTER_S)
-        if self._by_address[address] >= settings.max_per_address:
+        if self._by_network[network] >= settings.max_per_address:
             self._metrics.refused("address")
             raise Throttled("too many live subscribers from this address", code="too_many_subscribers", retry_after_s=_RETRY_AFTER_S)
 

@@ -16,8 +16,9 @@ import asyncpg
 import psutil
 import pytest
 
-from adapters.postgres.embedded import open_embedded
+from adapters.postgres.embedded import kept_running, open_embedded
 from adapters.postgres.faults import DatabaseUnusable
+from tests.runtime.world import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +75,14 @@ async def run(dsn: str, *statements: str) -> object:
         await connection.close()
 
 
+async def answer(dsn: str, statement: str) -> object:
+    """What a statement answers, None while there is no server."""
+    try:
+        return await run(dsn, statement)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+
+
 @pytest.mark.alone
 async def test_stops_and_starts_again_on_its_data_within_two_seconds(data_dir: Path) -> None:
     with open_embedded(data_dir) as dsn:
@@ -103,6 +112,17 @@ async def test_a_killed_server_recovers(data_dir: Path) -> None:
     assert not is_served(data_dir)
     with open_embedded(data_dir) as dsn:
         assert await run(dsn, "SELECT n FROM kept") == 42
+
+
+async def test_a_killed_server_is_started_again_while_it_is_kept_running(data_dir: Path) -> None:
+    with open_embedded(data_dir) as dsn, kept_running(data_dir, 0.05):
+        await run(dsn, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42) RETURNING n")
+        for _ in range(2):
+            os.kill(server_pid(data_dir), signal.SIGKILL)
+            assert await eventually(lambda: answer(dsn, "SELECT n FROM kept"), lambda n: n == 42) == 42
+        pid = server_pid(data_dir)
+    assert ended(pid)
+    assert not is_served(data_dir)
 
 
 async def test_a_pid_file_that_names_another_process_is_stale(data_dir: Path) -> None:

@@ -150,6 +150,12 @@ def test_pattern_refuses(text: str) -> None:
     assert refused.value.field == "domain"
 
 
+@pytest.mark.parametrize("text", ["https://shop.example", "https://*.shop.example", "shop.example/a", "shop.example:80/", "*.shop.example/"])
+def test_a_url_is_told_to_be_none(text: str) -> None:
+    with pytest.raises(Invalid, match="without a scheme or a path"):
+        parse_host_pattern(text)
+
+
 @given(st.text(max_size=30))
 def test_pattern_is_stable_or_refuses(text: str) -> None:
     try:

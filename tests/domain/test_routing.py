@@ -167,6 +167,10 @@ class TestSplitPath:
 
 
 class TestMatch:
+    @pytest.mark.parametrize("path", ["/admin", "/%61dmin/x", "/api/v1/%65xecute/x", "/%72ealtime/topics/x", "/healthz/", "/%6detrics"])
+    def test_what_is_reserved_is_caught_by_no_route(self, path: str) -> None:
+        assert found([route("/*"), route("/:a"), route("/:a/:b")], path) is None
+
     def test_kinds(self) -> None:
         routes = [route("/"), route("/a/b"), route("/greet/*"), route("/u/:id"), route("/u/:id/posts/:post")]
         assert found(routes, "/") == "/"

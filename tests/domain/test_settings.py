@@ -117,6 +117,14 @@ def test_a_malformed_value_is_refused_with_what_was_expected(name: str, value: s
     assert str(error) == f"{name}: expected {expected}, not {value!r}"
 
 
+@pytest.mark.parametrize("value", ["*", "0.0.0.0/0", "::/0", "proxy.example", "10.0.0.1,*", "10.0.0.1/8"])
+def test_proxies_that_would_be_anybody_or_nobody_are_refused(value: str) -> None:
+    error = refusal(PICLOUD_TRUSTED_PROXIES=value)
+    assert error.field == "PICLOUD_TRUSTED_PROXIES"
+    assert "expected addresses or networks" in error.detail
+    assert load_settings({"PICLOUD_TRUSTED_PROXIES": "10.0.0.0/8, ::1"}).http.trusted_proxies == ("10.0.0.0/8", "::1")
+
+
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one() -> None:
     error = refusal(PICLOUD_POOL_MAX="5")
     assert error.field == "PICLOUD_POOL_MAX"

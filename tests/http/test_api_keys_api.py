@@ -226,7 +226,8 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "a", "scopes": "script:read"}, "$.scopes"),
     ({"name": "a", "scopes": ["script:read"], "x": 1}, "$.x"),
     ({"name": "a", "scopes": ["script:read"], "app_id": UNKNOWN_ID}, "app_id"),
-    ({"name": "a", "scopes": ["script:read"], "app_id": "shop"}, "$.app_id"),
+    ({"name": "a", "scopes": ["script:read"], "app_id": "shop"}, "app_id"),
+    ({"name": "a", "scopes": ["script:read"], "app_id": 1}, "$.app_id"),
     ({"name": "a", "scopes": ["script:read"], "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
     ({"name": "a", "scopes": ["script:read"], "expires_at": "2999-01-01T00:00:00"}, "expires_at"),
     ({"name": "a", "scopes": ["script:read"], "expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
@@ -246,6 +247,16 @@ async def test_a_bound_key_cannot_have_instance_admin(owner: httpx.AsyncClient, 
     app = await make_app(owner, "shop")
     async with nothing_changes(connection):
         refused(await owner.post(KEYS, json={"name": "a", "scopes": ["instance:admin"], "app_id": app}), 422, "invalid", "scopes")
+
+
+async def test_an_app_is_named_by_its_slug_as_elsewhere(owner: httpx.AsyncClient, core: Platform, client: Client, connection: asyncpg.Connection) -> None:
+    app = await make_app(owner, "shop")
+    assert (await make_key(owner, "script:read", app_id="shop"))["app_id"] == app
+    await owner.patch(f"{API}/apps/{app}", json={"slug": "store"})
+    stranger = client(await session_of(core, await make_user(core, "ada")))
+    async with nothing_changes(connection):
+        for who, slug in [(owner, "shop"), (owner, ""), (owner, "x" * 1000), (stranger, "store"), (stranger, "shop"), (stranger, "none")]:
+            refused(await who.post(KEYS, json={"name": "a", "scopes": ["script:read"], "app_id": slug}), 422, "unknown_app", "app_id")
 
 
 async def test_a_key_is_bound_only_to_what_its_maker_sees(owner: httpx.AsyncClient, core: Platform, client: Client, connection: asyncpg.Connection) -> None:

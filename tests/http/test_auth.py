@@ -105,8 +105,9 @@ async def test_five_failures_a_minute_throttle_this_user_alone(anonymous: httpx.
         assert_problem(await anonymous.post(LOGIN, json=WRONG), 401, "wrong_credentials")
     for body in (WRONG, OWNER, {**OWNER, "username": "oWnEr"}):
         answer = await anonymous.post(LOGIN, json=body)
-        assert_problem(answer, 429, "too_many_logins")
+        problem = assert_problem(answer, 429, "too_many_logins")
         assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert problem["detail"] == f"too many failed logins; try again in {answer.headers['retry-after']} s"
     assert_problem(await anonymous.post(LOGIN, json={**WRONG, "username": "other"}), 401, "wrong_credentials")
     await connection.execute("UPDATE login_failures SET failed_at = failed_at - interval '61 seconds'")
     assert (await anonymous.post(LOGIN, json=OWNER)).status_code == 200

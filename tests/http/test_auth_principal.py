@@ -50,6 +50,18 @@ async def test_absent_malformed_and_forged_credentials_are_anonymous(core: Platf
         assert await principal_of(core.authentication, SETTINGS, asked) is None
 
 
+async def test_two_sessions_are_none(core: Platform, token: str) -> None:
+    # A page of a neighbouring host may set a cookie for the whole domain, which goes before the browser's own if its path is longer.
+    own = f"picloud_session={token}"
+    tossed = "picloud_session=" + "x" * 43
+    for cookies in (f"{tossed}; {own}", f"{own}; {tossed}"):
+        assert await principal_of(core.authentication, SETTINGS, scope(cookie=cookies)) is None
+        refused = credential_of(scope(cookie=cookies))
+        assert refused is not None
+        assert (refused.token, refused.by_cookie) == ("", True)
+    assert await principal_of(core.authentication, SETTINGS, scope(cookie=f"{own}; {own}; picloud_session=")) is not None
+
+
 async def test_a_call_that_changes_state_by_get_needs_its_origin_too(core: Platform, token: str) -> None:
     cookie = f"picloud_session={token}"
     assert await principal_of(core.authentication, SETTINGS, scope(cookie=cookie), changes=True) is None

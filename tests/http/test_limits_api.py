@@ -184,6 +184,7 @@ async def test_requests_of_a_day_are_used_up_until_midnight(site: Site, owner: h
     document = refused(answer, 429, "quota_exceeded")
     assert (document["quota"], document["limit"], document["resets_at"]) == ("requests_per_day", 2, midnight)
     assert answer.headers["retry-after"] == str(time.left_s)
+    assert (answer.headers["ratelimit-policy"], answer.headers["ratelimit"]) == ('"day";q=2;w=86400', f'"day";r=0;t={time.left_s}')
     await served.platform.usage.flush()
     used = (await owner.get(f"{API}/apps/{site.app.id}/usage")).json()
     assert (used["day"], used["resets_at"], used["requests"]) == (str(time.now.date()), midnight, {"used": 2, "limit": 2})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import secrets
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from domain.api_keys import SECRET_BYTES, TOKEN_PREFIX
 from runtime.environment import Secret
 from runtime.logging import configure_logging
 from runtime.settings import Log
@@ -50,6 +52,15 @@ def test_levels_below_are_not_logged_and_libraries_are_quiet(stream: io.StringIO
     logging.getLogger("uvicorn.error").info("Uvicorn running")
     logging.getLogger("uvicorn.access").critical("GET /?token=%s", SECRET)
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("text", ["/hook/{}", "key={}", '{{"key": "{}"}}', "{}"])
+def test_an_api_key_is_hidden_wherever_it_stands(stream: io.StringIO, text: str) -> None:
+    configure_logging(Log(format="json"), stream)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    structlog.get_logger("ours").info("http_request", path=text.format(token))
+    assert "pic_***" in stream.getvalue()
+    assert token[len(TOKEN_PREFIX) :] not in stream.getvalue()
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

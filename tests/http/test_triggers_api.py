@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.http.admin_support import API, BAD_CURSORS, NO_IDS, UNKNOWN_ID, make_app, make_script, nested, nothing_changes, refused, send
+from tests.http.conftest import client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -195,3 +196,23 @@ async def test_what_is_no_trigger_is_missing(owner: httpx.AsyncClient, anonymous
             refused(await owner.get(path(one), params={"cursor": cursor}), 422, field="cursor")
         refused(await anonymous.get(path(one)), 401)
         refused(await anonymous.post(path(one, "kv"), json={}), 401)
+
+
+async def test_a_key_says_what_runs_as_somebody_else_only_if_it_may_do_all_of_that(owner: httpx.AsyncClient, url: str, connection: asyncpg.Connection) -> None:
+    app = await make_app(owner, "one")
+    script, other = await make_script(owner, app), await make_script(owner, app, name="other")
+    made = await make_trigger(owner, app, "kv", script_id=script, collection_glob="a")
+
+    async def key(*scopes: str) -> httpx.AsyncClient:
+        answer = await owner.post(f"{API}/api-keys", json={"name": "k", "scopes": scopes, "app_id": app})
+        return client_of(url, answer.json()["token"])
+
+    async with await key("app:admin") as narrow, await key("app:admin", "script:read", "script:write") as wide:
+        async with nothing_changes(connection):
+            answer = await narrow.patch(path(app, made["id"]), json={"script_id": other})
+            assert refused(answer, 422, "cannot_escalate", "script_id")["capability"] == "execute"
+        assert (await narrow.patch(path(app, made["id"]), json={"enabled": False, "collection_glob": "b"})).status_code == 200
+        assert (await wide.patch(path(app, made["id"]), json={"script_id": other})).status_code == 200
+        own = await make_trigger(narrow, app, "kv", script_id=script, collection_glob="c")
+        assert (await narrow.patch(path(app, own["id"]), json={"script_id": other})).status_code == 200
+    assert (await owner.patch(path(app, made["id"]), json={"script_id": script})).json()["registrant"] == made["registrant"]

@@ -67,6 +67,21 @@ def test_one_originator_is_told_of_in_so_many_kinds_and_one_sum_and_does_not_hid
     assert counts(table.take(1 + WINDOW_S)) == [100], "within the same minute all of it is in the sum"
 
 
+def test_whoever_has_many_keys_is_one_originator() -> None:
+    table = Coalescer()
+    for key in range(100):
+        for number in range(MAX_KINDS_PER_ORIGIN):
+            note(table, 0, f"a{number}", Origin(f"key:{key}", "access:mallory", "calls"))
+    note(table, 0)
+    told = table.take(1)
+    assert [type(found.event) for found in told if found.origin == PUBLIC] == [LoginFailed], "nobody else is hidden by it"
+    assert sum(counts(told)) == 100 * MAX_KINDS_PER_ORIGIN + 1
+    assert len(told) <= MAX_KINDS_PER_ORIGIN + 100 + 1
+    table.take(1 + 2 * WINDOW_S)
+    table.take(2 + 3 * WINDOW_S)
+    assert len(table) == 0
+
+
 def test_the_table_is_bounded_whoever_fills_it() -> None:
     table = Coalescer()
     originators = [Origin(f"user:{number}", f"access:{number}", "calls") for number in range(200)]

@@ -12,8 +12,10 @@ import anyio
 import anyio.abc
 import msgspec
 import pytest
+from uuid_utils.compat import uuid7
 
 from domain.docs.events import PutDoc
+from domain.errors import Throttled
 from domain.kv import KvSet, SetKey
 from domain.pubsub import Publish, Published
 from domain.units import Effect
@@ -22,8 +24,9 @@ from runtime.live.channel import Channel, Key
 from runtime.live.subscription import Access, Subscription
 from runtime.live.tails import EventTail, text_of
 from runtime.platform import Platform
-from tests.postgres import _database
-from tests.runtime.world import App, eventually, new_app, running
+from runtime.settings import Realtime
+from tests.postgres import _database, cloned
+from tests.runtime.world import QUICK, App, eventually, new_app, running
 
 pytestmark = pytest.mark.anyio
 
@@ -354,3 +357,16 @@ async def test_who_may_listen_no_longer_is_found_out_between_heartbeats(server_d
         with anyio.fail_after(20):  # well before the first heartbeat, which comes after 30 s
             assert await subscription.deliver(partial(_note, Subscriber(KEYS[0], 0))) == "credential_ended"
         platform.live.leave(subscription)
+
+
+async def test_an_ipv6_callers_whole_network_is_one_address(server_dsn: str, template: str) -> None:
+    settings = msgspec.structs.replace(QUICK, realtime=Realtime(max_per_address=2))
+    async with cloned(server_dsn, template) as dsn, running(dsn, settings) as platform:
+        app_id = uuid7()
+        with platform.live.place(app_id, "2001:db8::1"), platform.live.place(app_id, "2001:db8::2"):
+            with pytest.raises(Throttled), platform.live.place(app_id, "2001:db8::3"):
+                pass
+            with platform.live.place(app_id, "2001:db8:0:1::1"):
+                pass
+        with platform.live.place(app_id, "2001:db8::3"):
+            pass

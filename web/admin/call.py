@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 
 from domain.authz import Capability, Principal, authorize, decide
-from domain.errors import Forbidden, Moved, NotFound, Unauthenticated
+from domain.errors import Forbidden, Invalid, Moved, NotFound, Unauthenticated
 from domain.ids import NIL_APP, parse_uuid
 from domain.principals import authority
 from domain.statements import load_sql
@@ -101,6 +101,16 @@ class AdminCall:
         if parse_uuid(reference) is None and found.slug != reference:
             raise self._renamed(reference, found.slug)
         return found
+
+    async def app_id(self, reference: str, field: str = "app_id") -> UUID:
+        """The id that an id or the slug of now stands for. Whether the principal may know of the app is not asked. Raises Invalid for a slug that is none."""
+        app_id = parse_uuid(reference)
+        if app_id is not None:
+            return app_id
+        found = await self._find_app(reference)
+        if found is None or found.slug != reference:
+            raise Invalid(f"{field}: there is no such app", code="unknown_app", field=field)
+        return found.app_id
 
     async def admit_write(self, app_id: UUID, size: int = 0) -> None:
         """Return when the app may take a write of so many bytes. Raises QuotaExceeded, StorageFull. Deletions, and changes of how things are, need not ask."""

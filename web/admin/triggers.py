@@ -76,9 +76,13 @@ async def read_trigger(call: Call, app: Segment, trigger: Segment) -> Trigger:
 
 @patch("/apps/{app:str}/triggers/{trigger:str}", opt=needs(Capability.TRIGGERS_MANAGE))
 async def update_trigger(call: Call, app: Segment, trigger: Segment, data: JSONBody[dict[str, Any]]) -> Trigger:
-    """Change a trigger by a merge patch (RFC 7396) of the fields that it was created with; `null` puts a field back to its default."""
+    """Change a trigger by a merge patch (RFC 7396) of the fields that it was created with; `null` puts a field back to its default.
+
+    422 `cannot_escalate` for another script that would run as somebody with rights which the caller's key lacks.
+    """
     found = await call.app(app)
-    return await _trigger(call, await triggers_of(call).update(found.app_id, id_segment(trigger, "trigger"), data, _decode_spec, call.acting))
+    trigger_id = id_segment(trigger, "trigger")
+    return await _trigger(call, await triggers_of(call).update(found.app_id, trigger_id, data, _decode_spec, call.acting, call.principal))
 
 
 @delete("/apps/{app:str}/triggers/{trigger:str}", opt=needs(Capability.TRIGGERS_MANAGE))
