@@ -92,12 +92,23 @@ async def is_apps_host(directory: Directory, scope: Mapping[str, Any]) -> bool:
     pages are no pages of ours on other hosts either.
     """
     try:
-        origin = urlsplit(header(scope, b"origin") or "").netloc
-        named = {normalise_host(host) for host in (header(scope, b"host") or "", origin or "localhost")}
-    except (Invalid, ValueError):
+        host = normalise_host(header(scope, b"host") or "")
+    except Invalid:
         return True
     hosts = await directory.hosts()
-    return any(not is_own_machine(host) and (hosts.match(host) is not None or hosts.moved_to(host) is not None) for host in named)
+    named = (host, _page_host(scope) or host)
+    return any(not is_own_machine(each) and (hosts.match(each) is not None or hosts.moved_to(each) is not None) for each in named)
+
+
+def _page_host(scope: Mapping[str, Any]) -> str | None:
+    """The host of the page that sends a request, None where its `Origin` names none; what could be no host is not ours to `comes_from_here` either."""
+    origin = _netloc(header(scope, b"origin") or "")
+    if origin is None:
+        return None
+    try:
+        return normalise_host(origin[1])
+    except Invalid:
+        return None
 
 
 def is_own_machine(host: str) -> bool:
