@@ -102,7 +102,7 @@ class Model:
     def _delete_user(self, user: int) -> str:
         if not self.people[user].exists:
             return "gone"
-        self.people[user].exists = False
+        self.people[user] = Person(exists=False)
         self.roles = {key: role for key, role in self.roles.items() if key[1] != user}
         return "ok"
 
@@ -169,6 +169,12 @@ class World:
         """The read model."""
         found = await self.processes[0].reader.fetch("SELECT app_id, user_id, role FROM members WHERE app_id = ANY ($1)", self.apps)
         return {(self.apps.index(row["app_id"]), self.users.index(row["user_id"])): row["role"] for row in found}
+
+    async def people(self) -> list[Person]:
+        """What the users are: of two changes at the same time nothing else tells which came last."""
+        found = await self.processes[0].reader.fetch("SELECT user_id, active, instance_role FROM users WHERE user_id = ANY ($1)", self.users)
+        known = {row["user_id"]: Person(active=row["active"], instance_role=row["instance_role"]) for row in found}
+        return [known.get(user_id, Person(exists=False)) for user_id in self.users]
 
     async def _done(self, process: int, op: Op) -> None:
         user_id, app_id = self.users[op.user], self.apps[op.app]
@@ -287,14 +293,17 @@ class Machine(RuleBasedStateMachine):
         done = [op for op, _ in together]
         for op, outcome in zip(done, outcomes, strict=True):
             assert outcome != LOST or any(other.touches(op) for other in done if other is not op), (done, outcomes)
-        rows = self.portal.call(self.world.rows)
+        rows, known = self.portal.call(self.world.rows), self.portal.call(self.world.people)
         for order in permutations(range(len(done))):
             after = deepcopy(self.model)
             # Who has lost has done nothing, so the model leaves it out.
-            if all(outcomes[number] == LOST or after.apply(done[number]) == outcomes[number] for number in order) and after.roles == rows:
+            if all(outcomes[number] == LOST or after.apply(done[number]) == outcomes[number] for number in order) and (after.roles, after.people) == (
+                rows,
+                known,
+            ):
                 self.model = after
                 return outcomes
-        raise AssertionError(f"no order explains {list(zip(done, outcomes, strict=True))}, {rows} after {self.model.roles}")
+        raise AssertionError(f"no order explains {list(zip(done, outcomes, strict=True))}, {rows} and {known} after {self.model.roles} and {self.model.people}")
 
 
 @pytest.fixture
