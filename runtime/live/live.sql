@@ -8,7 +8,7 @@ SELECT position, found FROM (
         FROM events
         WHERE app_id = $1 AND position > $2 AND position <= $3 AND left(originator_id || ':', length($6)) = $6
           AND ($7::text[] IS NULL OR topic = ANY ($7)) AND ($8::text IS NULL OR originator_id = $8)
-          AND ($9::text IS NULL OR metadata ->> 'actor' = $9) AND ($10::text IS NULL OR metadata ->> 'correlation_id' = $10)
+          AND ($9::text IS NULL OR coalesce(metadata ->> 'actor', 'system') = $9) AND ($10::text IS NULL OR metadata ->> 'correlation_id' = $10)
         ORDER BY position
         LIMIT $4
     ) ahead

@@ -104,6 +104,17 @@ async def test_filters_are_those_of_the_list(owner: httpx.AsyncClient, url: str,
     past.close()
 
 
+async def test_what_the_system_did_is_shown_from_the_log(owner: httpx.AsyncClient, url: str, core: Platform) -> None:
+    app = await make_app(owner, "one")
+    done = task(await make_script(owner, app))
+    await end(core, app, succeeded(done), done.execution_id)
+    wanted = await listed(owner, app, actor="system")
+    assert wanted
+    past = await follow(owner, url, f"/apps/{app}/events/live?actor=system&after=0")
+    assert [event.data for event in await past.take(len(wanted))] == wanted
+    past.close()
+
+
 async def test_executions_are_shown_as_they_end(owner: httpx.AsyncClient, url: str, core: Platform) -> None:
     app = await make_app(owner, "one")
     good, bad = await make_script(owner, app, "good", WRITES), await make_script(owner, app, "bad", RAISES)
