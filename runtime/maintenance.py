@@ -35,6 +35,8 @@ _RETENTION_EVERY_S: Final = 3600
 log = structlog.get_logger(__name__)
 
 Job = Callable[[], Awaitable[None]]
+Alone = Callable[[str, Job], Awaitable[bool]]
+"""`await alone(name, job)`: does the job unless another process is doing it, and says whether it has."""
 
 
 class Maintenance:

@@ -24,7 +24,7 @@ from domain.ids import NIL_APP
 from domain.ports import Appender, Reader
 from domain.statements import load_sql
 from domain.units import Change, Record, Unit
-from runtime.maintenance import Job
+from runtime.maintenance import Alone
 
 _SQL: Final = load_sql("runtime", "purge.sql")
 ROWS_AT_ONCE: Final = 1000
@@ -34,9 +34,6 @@ _LOOK_AGAIN_S: Final = 1.0
 """While something is unfinished: because of a fault, or because another process is at it, which may die."""
 
 log = structlog.get_logger(__name__)
-
-Alone = Callable[[str, Job], Awaitable[bool]]
-"""`await alone(name, job)`: does the job unless another process is doing it, and says whether it has."""
 
 
 class Purge:

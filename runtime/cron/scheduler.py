@@ -8,7 +8,7 @@ its stream.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -29,6 +29,7 @@ from domain.units import ABSENT, Change, Read, Record, Unit
 from projections.schedules.reads import DueSchedule, due_schedules
 from projections.schedules.schedules import SCHEDULE_MOVED
 from runtime.cron.schedule import schedule_of
+from runtime.maintenance import Alone
 
 AT_ONCE: Final = 500
 _TOGETHER: Final = 50
@@ -39,9 +40,6 @@ _FOREIGN_S: Final = 0.25
 """Commits of other processes are looked at together: they may have changed a trigger."""
 
 log = structlog.get_logger(__name__)
-
-Alone = Callable[[str, Callable[[], Awaitable[None]]], Awaitable[bool]]
-"""`await alone(name, job)`: does the job unless another process is doing it, and says whether it has."""
 
 
 class CronScheduler:

@@ -24,7 +24,8 @@ from runtime.admin.writing import Acting
 from web.admin.needs import needs_of, of_instance
 from web.core import Core
 from web.limits import limit_rate
-from web.requests import address_of, request_id_of
+from web.noted import note_key
+from web.requests import request_id_of
 from web.security import identity_of, refuse_forgery, refuse_shared_origin, renew_cookie
 
 _SQL: Final = load_sql("web.admin", "call.sql")
@@ -158,8 +159,7 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
         per_minute = (await core.directory.instance()).control_plane.requests_per_minute_per_key
         limit_rate(core.rates, connection.scope, "key", ("control", identity.principal.id), per_minute)
     connection.state.identity = identity
-    if identity.principal.kind == "key" and identity.principal.id is not None:
-        core.access.key_used(identity.principal.id, identity.user.id, address_of(connection.scope))
+    note_key(core.access, connection.scope, identity.principal)
     refuse_forgery(connection.scope, core.settings)
     if identity.extended:
         renew_cookie(connection.scope, core.settings)

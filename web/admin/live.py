@@ -11,7 +11,6 @@ from litestar.params import QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from domain.authz import Capability, decide
-from domain.cursors import parse_position
 from domain.errors import Invalid, NotFound
 from runtime.live.channel import Key
 from runtime.live.ends import STATUSES, EndTail
@@ -22,9 +21,10 @@ from web.admin.needs import needs
 from web.admin.parameters import Query, Segment, id_parameter, text_parameter
 from web.core import Core
 from web.documented import Answer, documented
+from web.realtime.asked import position_of
 from web.realtime.stream import HEADERS, Followed, stream
 from web.requests import is_head
-from web.security import header, identity_of
+from web.security import identity_of
 
 _EVENT_STREAM: Final = "text/event-stream"
 _DOCUMENTED: Final = documented(
@@ -83,7 +83,7 @@ async def follow_events(
         actor=None if actor is None else text_parameter(actor, "actor"),
         correlation_id=id_parameter(correlation_id, "correlation_id"),
     )
-    return LiveStream(call.core, found.app_id, Key("events", "", text_of(tail)), _after(request, after), call.needs)
+    return LiveStream(call.core, found.app_id, Key("events", "", text_of(tail)), position_of(request.scope, after), call.needs)
 
 
 @get("/apps/{app:str}/executions/live", media_type=_EVENT_STREAM, opt=needs(Capability.EXECUTIONS_READ) | _DOCUMENTED)
@@ -99,14 +99,7 @@ async def follow_executions(
     if status is not None and status not in STATUSES:
         raise Invalid(f"status: expected one of {', '.join(STATUSES)}", field="status")
     tail = EndTail(status=status, script_id=id_parameter(script, "script"), trigger_id=id_parameter(trigger, "trigger"))
-    return LiveStream(call.core, found.app_id, Key("executions", "", text_of(tail)), _after(request, after), call.needs)
-
-
-def _after(request: Request[Any, Any, Any], after: str | None) -> int | None:
-    last = header(request.scope, b"last-event-id")
-    if last:
-        return parse_position(last, "last-event-id")
-    return None if after is None else parse_position(after, "after")
+    return LiveStream(call.core, found.app_id, Key("executions", "", text_of(tail)), position_of(request.scope, after), call.needs)
 
 
 router: Final = Router(path="/", route_handlers=[follow_events, follow_executions], tags=["live"])

@@ -40,10 +40,9 @@ def missing() -> NotFound:
     return NotFound("there is no such topic", code="topic_not_found")
 
 
-def position_of(scope: Mapping[str, Any], query: Mapping[str, str]) -> int | None:
+def position_of(scope: Mapping[str, Any], after: str | None) -> int | None:
     """Up to where the subscriber has everything: `Last-Event-ID`, which a browser sends when it reconnects, before `?after=`. Raises Invalid."""
     last = header(scope, b"last-event-id")
     if last:
         return parse_position(last, "last-event-id")
-    after = query.get("after")
     return None if after is None else parse_position(after, "after")

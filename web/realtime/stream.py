@@ -45,7 +45,7 @@ async def answer_realtime(platform: Platform, scope: Scope, receive: Receive, se
         raise NotFound("there is nothing to follow here by this method", code="no_route")
     await admit(platform, scope, view, runs=False)
     query = query_of(scope["query_string"])
-    key, after = key_of(path, query), position_of(scope, query)
+    key, after = key_of(path, query), position_of(scope, query.get("after"))
     await stream(platform, scope, receive, send, Followed(app_id, key, Gatekeeper(platform, app_id, key, scope, query), after))
 
 

@@ -80,9 +80,8 @@ class Follower:
     def committed(self, events: Sequence[Recorded], counts: Mapping[str, int]) -> None:
         """A commit of this process."""
         del counts
-        if self._turns is not None:
-            for recorded in events:
-                self.moved(recorded.app_id, recorded.position)
+        for app_id, position in {recorded.app_id: recorded.position for recorded in events}.items():
+            self.moved(app_id, position)
 
     async def run(self) -> None:
         """Follow until cancelled, whenever no other process does."""
